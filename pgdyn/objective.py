@@ -101,9 +101,7 @@ class Objective(eqx.Module):
     def gradient(self, problem: Problem, params: Float[Array, "*params"]) -> Float[Array, "*params"]:
         """dJ/dtheta = Phi^T (dJ/dz) / T at `params`, in closed form."""
         log_policy = policy.log_policy(problem, params)
-        return policy.pull_back(
-            problem, self.logit_gradient(problem, log_policy, self.reference_log_policy(problem))
-        )
+        return policy.pull_back(problem, self.logit_gradient(problem, log_policy, self.reference_log_policy(problem)))
 
     def logit_gradient(
         self, problem: Problem, log_policy: Float[Array, "P K"], reference: Float[Array, "P K"]

@@ -78,9 +78,7 @@ def prompt_variances(log_policy: Float[Array, "P K"], reward: Float[Array, "P K"
     return jnp.sum(jnp.exp(log_policy) * advantage(log_policy, reward) ** 2, axis=-1)
 
 
-def reward_variance(
-    problem: Problem, log_policy: Float[Array, "P K"], reward: Float[Array, "P K"]
-) -> Float[Array, ""]:
+def reward_variance(problem: Problem, log_policy: Float[Array, "P K"], reward: Float[Array, "P K"]) -> Float[Array, ""]:
     """The reward variance sum_p w_p Var_p of arXiv 2503.15477."""
     return jnp.sum(problem.prompt_weights * prompt_variances(log_policy, reward), axis=-1)
 

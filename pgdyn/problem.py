@@ -20,9 +20,7 @@ from jaxtyping import Array, ArrayLike, Float
 
 from pgdyn import validate
 
-_LOG_FLOOR = (
-    1e-8  # probabilities below it are lifted to it when features are fitted to a policy (the paper's program)
-)
+_LOG_FLOOR = 1e-8  # probabilities below it are lifted to it when features are fitted to a policy (the paper's program)
 _SUM_TOLERANCE = 1e-6
 
 
@@ -139,9 +137,7 @@ class Problem(eqx.Module):
         elif initial_params is not None:
             params = validate.as_floats("initial_params", initial_params)
             if params.ndim not in (1, len(shape) - 1) or params.shape[-1] != width:
-                raise ValueError(
-                    f"initial_params has shape {params.shape} but features has {width} parameters"
-                )
+                raise ValueError(f"initial_params has shape {params.shape} but features has {width} parameters")
             validate.require_finite("initial_params", params)
             params = _tile(params, (*shape[:-2], width))
         else:
@@ -165,9 +161,7 @@ class Problem(eqx.Module):
         if proxy.shape[-1] != shape[-1] or proxy.shape[-2] not in (1, shape[-2]):
             raise ValueError(f"proxy_reward has shape {proxy.shape} but the problem's rewards have {shape}")
         if self.batch_size is not None and proxy.ndim == 3 and proxy.shape[0] != self.batch_size:
-            raise ValueError(
-                f"proxy_reward has {proxy.shape[0]} problems but the batch has {self.batch_size}"
-            )
+            raise ValueError(f"proxy_reward has {proxy.shape[0]} problems but the batch has {self.batch_size}")
         size = (*batch, *shape[-2:])
         return Problem(
             self.features,
@@ -217,9 +211,7 @@ class Problem(eqx.Module):
         """Problem `index` of a batch, or the batch of a slice or an index array."""
         if self.batch_size is None:
             raise TypeError("this is one problem, not a batch; only a batch can be indexed")
-        picked = jax.tree.map(
-            lambda leaf: leaf[index], eqx.tree_at(lambda p: p.features, self, None, is_leaf=_none)
-        )
+        picked = jax.tree.map(lambda leaf: leaf[index], eqx.tree_at(lambda p: p.features, self, None, is_leaf=_none))
         features = self.features
         if features is not None and features.ndim == 4:
             features = features[index]
@@ -257,9 +249,7 @@ def stack(problems: list[Problem] | tuple[Problem, ...]) -> Problem:
         if problem.batch_size is not None:
             raise ValueError(f"problems[{i}] is already a batch; stack takes single problems")
         if describe(problem) != describe(problems[0]):
-            raise ValueError(
-                f"problems[{i}] is {describe(problem)} but problems[0] is {describe(problems[0])}"
-            )
+            raise ValueError(f"problems[{i}] is {describe(problem)} but problems[0] is {describe(problems[0])}")
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *problems)
 
 
@@ -283,11 +273,7 @@ def _expand(array: Any, axes: int) -> Any:
 
 
 def _tile(array: Any, shape: tuple[int, ...]) -> Any:
-    return (
-        jnp.broadcast_to(array, shape)
-        if validate.is_traced(array)
-        else np.broadcast_to(np.asarray(array), shape)
-    )
+    return jnp.broadcast_to(array, shape) if validate.is_traced(array) else np.broadcast_to(np.asarray(array), shape)
 
 
 def _device(array: Any) -> Array:
@@ -300,9 +286,7 @@ def _log(array: Any) -> Any:
 
 def _at_least_prompts(name: str, array: Any) -> Any:
     if array.ndim not in (1, 2, 3):
-        raise ValueError(
-            f"{name} has shape {array.shape}; it must be [K] or [P, K], or [N, P, K] for a batch"
-        )
+        raise ValueError(f"{name} has shape {array.shape}; it must be [K] or [P, K], or [N, P, K] for a batch")
     return array[None] if array.ndim == 1 else array
 
 
@@ -361,9 +345,7 @@ def _temperature(value: Any, shape: tuple[int, ...]) -> Any:
     temperature = validate.as_floats("temperature", value)
     batch = shape[:-2]
     if temperature.shape not in ((), batch):
-        raise ValueError(
-            f"temperature has shape {temperature.shape}; it must be one number or one a problem {batch}"
-        )
+        raise ValueError(f"temperature has shape {temperature.shape}; it must be one number or one a problem {batch}")
     validate.require_finite("temperature", temperature)
     if not validate.is_traced(temperature):
         validate.require("temperature", temperature, temperature > 0, "the temperature must be positive")

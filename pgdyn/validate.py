@@ -90,9 +90,7 @@ def count(name: str, value: Any, *, minimum: int) -> int:
         ValueError: if it is not a whole number or too small.
     """
     if is_traced(value):
-        raise ValueError(
-            f"{name} sets the shape of the result, so it must be a plain int, not a traced value"
-        )
+        raise ValueError(f"{name} sets the shape of the result, so it must be a plain int, not a traced value")
     if isinstance(value, bool) or not isinstance(value, int | np.integer):
         raise ValueError(f"{name} must be a whole number, got {value!r:.80}")
     if value < minimum:

@@ -136,8 +136,6 @@ def _save_every(
         return state, state[0]
 
     counts = jnp.arange(steps)
-    state, path = jax.lax.scan(
-        stretch, state, counts[: stretches * save_every].reshape(stretches, save_every)
-    )
+    state, path = jax.lax.scan(stretch, state, counts[: stretches * save_every].reshape(stretches, save_every))
     state, last = stretch(state, counts[stretches * save_every :])
     return state, jnp.concatenate([path, last[None]])

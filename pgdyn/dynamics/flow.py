@@ -11,7 +11,6 @@ from typing import Any, Literal
 
 import diffrax
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 import optimistix

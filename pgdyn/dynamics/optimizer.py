@@ -71,9 +71,7 @@ def trace(optimizer: optax.GradientTransformation, params: Array) -> Optimizer:
 
     def strong(tree: PyTree) -> PyTree:
         # A scan needs the state to keep its types, and optax starts some counters as weakly typed numbers.
-        return jax.tree.map(
-            lambda leaf: jax.lax.convert_element_type(leaf, jax.numpy.asarray(leaf).dtype), tree
-        )
+        return jax.tree.map(lambda leaf: jax.lax.convert_element_type(leaf, jax.numpy.asarray(leaf).dtype), tree)
 
     # Some of optax (Adam's bias correction) mixes floats and integers, which a user's strict setting would refuse.
     with jax.numpy_dtype_promotion("standard"):

@@ -78,9 +78,7 @@ def ascend_sampled(
         ("target", None if target is None else "traced" if validate.is_traced(goal) else float(goal)),
         ("key", "traced" if validate.is_traced(key) else str(np.asarray(jax.random.key_data(key)).tolist())),
     )
-    return Trajectory(
-        **path, problem=problem, objective=objective, dynamics="ascend_sampled", settings=settings
-    )
+    return Trajectory(**path, problem=problem, objective=objective, dynamics="ascend_sampled", settings=settings)
 
 
 def _as_key(key: Any) -> PRNGKeyArray:
@@ -88,9 +86,7 @@ def _as_key(key: Any) -> PRNGKeyArray:
         raise ValueError(f"key must be a jax.random key, for instance jax.random.key(0), got {key!r:.80}")
     if jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
         if key.ndim != 0:
-            raise ValueError(
-                f"key has shape {key.shape}; one run takes one key, use jax.vmap over keys for more"
-            )
+            raise ValueError(f"key has shape {key.shape}; one run takes one key, use jax.vmap over keys for more")
         return key
     if key.dtype != jnp.uint32 or key.ndim != 1:
         raise ValueError(f"key must be one jax.random key, got {key.dtype} of shape {key.shape}")

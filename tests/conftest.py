@@ -1,0 +1,23 @@
+"""Strictness for every test: float64, no silent rank or dtype promotion, warnings as errors, two CPU devices."""
+
+import jax
+import pytest
+from hypothesis import HealthCheck, settings
+
+jax.config.update("jax_num_cpu_devices", 2)
+jax.config.update("jax_enable_x64", True)
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+
+settings.register_profile(
+    "pgdyn", deadline=None, max_examples=25, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+)
+settings.load_profile("pgdyn")
+
+
+@pytest.fixture(scope="session")
+def paper_problem():
+    """The paper's controlled problem at e = .05, trained on the ground truth (arXiv 2604.25872, appendix C)."""
+    import pgdyn
+
+    return pgdyn.Problem.tabular([0.05, 0.5, 0.15, 0.15, 0.15], [1.0, 0.8, -1.0, -1.0, -1.0])
