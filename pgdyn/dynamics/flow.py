@@ -1,6 +1,6 @@
 r"""Gradient flow: theta' = dJ/dtheta (euclidean) or F^+ dJ/dtheta (natural), in continuous time.
 
-For the plain value this is theta' = Phi^T (pi * A) / T, equation (2) of arXiv 2604.25872 and the object that its
+For the plain value this is theta' = Phi^T (pi * A) / T, the dynamics of arXiv 2604.25872 and the object that its
 theorems speak about. Integrated with diffrax by an eighth-order Dormand-Prince pair with error control, so that plateaus
 that last until t = 1e15 cost no more steps than short ones.
 """
@@ -51,6 +51,7 @@ def flow(
     atol: float = 1e-10,
     geometry: Literal["euclidean", "natural"] = "euclidean",
     solver: diffrax.AbstractAdaptiveSolver | None = None,
+    adjoint: diffrax.AbstractAdjoint | None = None,
     max_steps: int = 65536,
 ) -> Trajectory:
     """Gradient flow from t = 0 to `t1`.
@@ -65,6 +66,8 @@ def flow(
         atol: absolute tolerance of one step, in parameters.
         geometry: "euclidean", or "natural" for the natural policy gradient (tabular: pi_t ~ pi_0 exp(t r)).
         solver: a diffrax adaptive solver; None for `diffrax.Dopri8()`.
+        adjoint: how derivatives are taken through the solve; None for `diffrax.RecursiveCheckpointAdjoint()`, which
+            serves `jax.grad`. Use `diffrax.ForwardMode()` for `jax.jvp` and `jax.jacfwd`.
         max_steps: step budget; a run that spends it says so in `result`, its remaining saves are nan.
 
     Returns:
@@ -72,19 +75,22 @@ def flow(
         output, after the first step that ends at or above the target.
 
     Raises:
-        ValueError: on a batch, a time, tolerance or count that is not positive, or an unknown geometry.
+        ValueError: on a batch, a time, tolerance or count that is not positive, an unknown geometry, or a problem in
+            float32 (`PGDYN_X64=0`), whose rounding is larger than any tolerance that a hitting time needs.
     """
     require_single(problem, "flow")
+    _require_float64(problem)
     validate.choice("geometry", geometry, GEOMETRIES)
-    t1 = validate.scalar("t1", t1, positive=True)
+    end = validate.scalar("t1", t1, positive=True)
     rtol_ = validate.scalar("rtol", rtol, positive=True)
     atol_ = validate.scalar("atol", atol, positive=True)
-    saves = validate.count("saves", saves, minimum=2)
-    max_steps = validate.count("max_steps", max_steps, minimum=1)
+    points = validate.count("saves", saves, minimum=2)
+    budget = validate.count("max_steps", max_steps, minimum=1)
     goal = None if target is None else validate.scalar("target", target)
     objective = Objective() if objective is None else objective
     solver = diffrax.Dopri8() if solver is None else solver
-    path = _solve(problem, objective, t1, goal, rtol_, atol_, saves, geometry, solver, max_steps)
+    adjoint = diffrax.RecursiveCheckpointAdjoint() if adjoint is None else adjoint
+    path = _solve(problem, objective, end, goal, rtol_, atol_, points, geometry, solver, adjoint, budget)
     settings = (
         ("geometry", geometry),
         ("rtol", _plain(rtol)),
@@ -93,6 +99,14 @@ def flow(
         ("target", None if target is None else _plain(target)),
     )
     return Trajectory(**path, problem=problem, objective=objective, dynamics="flow", settings=settings)
+
+
+def _require_float64(problem: Problem) -> None:
+    if problem.initial_params.dtype != np.float64:
+        raise ValueError(
+            f"flow needs float64 and this problem is {problem.initial_params.dtype}; "
+            "leave PGDYN_X64 unset (or set it to 1) before importing pgdyn, or use pgdyn.ascend"
+        )
 
 
 def _plain(value: Any) -> float | str:
@@ -110,6 +124,7 @@ def _solve(
     saves: int,
     geometry: str,
     solver: diffrax.AbstractAdaptiveSolver,
+    adjoint: diffrax.AbstractAdjoint,
     max_steps: int,
 ) -> dict[str, Array]:
     reference = objective.reference_log_policy(problem)
@@ -128,6 +143,7 @@ def _solve(
             saveat=saveat,
             stepsize_controller=diffrax.PIDController(rtol, atol, pcoeff=0.2, icoeff=0.5, norm=_max_norm),
             event=event,
+            adjoint=adjoint,
             max_steps=max_steps,
             throw=False,
         )
@@ -159,7 +175,9 @@ def _first_hit(problem: Problem, goal: Array, t1: Array, integrate: Any, rtol: A
         log_policy = policy.log_policy(problem, y)
         return policy.value(problem, log_policy, problem.true_reward) - goal
 
-    root_finder = optimistix.Bisection(rtol=1e-13, atol=0.0)
+    # flip=False: an upward crossing is bracketed as below, above. Detecting it would refuse, under vmap, the lanes of a
+    # batch that never cross.
+    root_finder = optimistix.Bisection(rtol=1e-13, atol=0.0, flip=False)
     event = diffrax.Event(excess, root_finder, direction=True)
     solution = integrate(diffrax.SaveAt(t1=True), event)
     hit = solution.event_mask
