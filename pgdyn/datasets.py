@@ -6,11 +6,12 @@ run was vmapped over.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
 import shutil
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -141,7 +142,7 @@ def result_attributes(message: str) -> dict[str, Any]:
 
 
 def save(dataset: xarray.Dataset, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
-    """Writes a zarr store (format 3) whole or not at all: to a sibling first, which is then renamed.
+    """Writes a zarr store (format 3), whole or not at all.
 
     Args:
         dataset: what to write.
@@ -150,22 +151,46 @@ def save(dataset: xarray.Dataset, path: str | os.PathLike[str], *, overwrite: bo
 
     Raises:
         FileExistsError: if `path` exists and `overwrite` is False.
-        OSError: if writing fails; nothing is left behind then.
+        OSError: if writing fails; what was there before is then still there.
     """
-    target = pathlib.Path(path)
-    if target.exists() and not overwrite:
-        raise FileExistsError(f"{target} already exists")
+    with whole_folder(path, overwrite=overwrite) as folder, warnings.catch_warnings():
+        # Consolidated metadata is an extension of zarr 3, and without it every plain `xarray.open_zarr` warns.
+        warnings.filterwarnings("ignore", message="Consolidated metadata is currently not part")
+        dataset.to_zarr(folder, mode="w", zarr_format=3, consolidated=True)
+
+
+@contextlib.contextmanager
+def whole_folder(path: str | os.PathLike[str], *, overwrite: bool = False) -> Iterator[pathlib.Path]:
+    """A folder to write into that takes the name `path` only when the block ends without an exception.
+
+    Until then it is a hidden sibling; after an exception (a full disk, Ctrl-C) it is gone, and what was there stays.
+
+    Raises:
+        FileExistsError: if `path` exists, other than as an empty folder, and `overwrite` is False.
+    """
+    target = pathlib.Path(path).absolute()
+    occupied = target.exists() and not (target.is_dir() and not any(target.iterdir()))
+    if occupied and not overwrite:
+        raise FileExistsError(f"{path} already exists")
     partial = target.with_name(f".{target.name}.partial-{os.getpid()}")
+    replaced = target.with_name(f".{target.name}.replaced-{os.getpid()}")
+    target.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with warnings.catch_warnings():
-            # Consolidated metadata is an extension of zarr 3, and without it every plain `xarray.open_zarr` warns.
-            warnings.filterwarnings("ignore", message="Consolidated metadata is currently not part")
-            dataset.to_zarr(partial, mode="w", zarr_format=3, consolidated=True)
+        partial.mkdir()
+        yield partial
         if target.exists():
-            shutil.rmtree(target)
+            target.rename(replaced)
         partial.rename(target)
+    except BaseException:
+        if replaced.exists() and not target.exists():
+            replaced.rename(target)
+        raise
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+        if replaced.is_dir():
+            shutil.rmtree(replaced, ignore_errors=True)
+        else:
+            replaced.unlink(missing_ok=True)
 
 
 def load(path: str | os.PathLike[str]) -> xarray.Dataset:

@@ -46,9 +46,10 @@ def attributes(settings: Mapping[str, Any] | None = None, *, like: jax.Array | N
 
 
 def plain(value: Any) -> Any:
-    """`value` as JSON can hold it: arrays become lists, numbers that are not finite their names, anything else its text.
+    """`value` as JSON can hold it.
 
-    Entries of mappings that are None vanish.
+    Arrays and keys become lists, numbers that are not finite their names, and what JSON does not know its text. Entries
+    of mappings that are None vanish.
     """
     if isinstance(value, Mapping):
         return {str(key): plain(entry) for key, entry in value.items() if entry is not None}
@@ -57,8 +58,9 @@ def plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [plain(entry) for entry in value]
     if isinstance(value, np.ndarray | np.generic | jax.Array):
-        is_key = jnp.issubdtype(value.dtype, jax.dtypes.prng_key)
-        return plain(np.asarray(jax.random.key_data(value) if is_key else value).tolist())
+        if isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
+            value = jax.random.key_data(value)
+        return plain(np.asarray(value).tolist())
     if isinstance(value, int):
         return int(value)
     if isinstance(value, float):
