@@ -1,7 +1,7 @@
 r"""Sampled estimators of the policy gradient.
 
-For each prompt p a group of G outputs y_1..y_G is drawn from pi_p; an estimator turns their rewards into advantages a_i,
-and the gradient estimate in the logits is
+For each prompt p a group of G outputs y_1..y_G is drawn from pi_p; an estimator turns their rewards into advantages
+a_i, and the gradient estimate in the logits is
 
     ghat_p = w_p (1/G) sum_i a_i (onehot(y_i) - pi_p).
 
@@ -16,7 +16,7 @@ from typing import Literal
 
 import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, ArrayLike, Float, Int
 
 from pgdyn import policy, validate
 
@@ -62,7 +62,7 @@ class Reinforce(Estimator):
     baseline: None | str | Float[Array, ""]
     group_size: int = eqx.field(static=True)
 
-    def __init__(self, baseline: None | float | Literal["value"] = None, group_size: int = 1):
+    def __init__(self, baseline: ArrayLike | Literal["value"] | None = None, group_size: int = 1):
         if isinstance(baseline, str):
             validate.choice("baseline", baseline, ("value",))
             self.baseline = baseline

@@ -17,7 +17,7 @@ from typing import Literal
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float
 
 from pgdyn import policy, validate
 from pgdyn.problem import Problem
@@ -53,10 +53,10 @@ class Objective(eqx.Module):
     def __init__(
         self,
         reward: Literal["proxy", "true"] = "proxy",
-        kl: float | Float[Array, ""] = 0.0,
+        kl: ArrayLike = 0.0,
         reference: Literal["initial", "uniform"] = "initial",
         kl_direction: Literal["reverse", "forward"] = "reverse",
-        entropy: float | Float[Array, ""] = 0.0,
+        entropy: ArrayLike = 0.0,
         normalize_by_std: bool | Literal["detached"] = False,
     ):
         validate.choice("reward", reward, ("proxy", "true"))
@@ -184,7 +184,7 @@ class Objective(eqx.Module):
         return 0.0
 
 
-def _weight(name: str, value: float | Array, minimum: float | None) -> float | Array:
+def _weight(name: str, value: ArrayLike, minimum: float | None) -> float | Array:
     # A weight that is plainly zero stays a Python number, so that compiled code leaves its term out altogether.
     number = validate.scalar(name, value, minimum=minimum)
     return 0.0 if not validate.is_traced(number) and number == 0 else number

@@ -16,9 +16,10 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Float
+from jaxtyping import Array, Float
 
 from pgdyn import validate
+from pgdyn.validate import Numbers
 
 _LOG_FLOOR = 1e-8  # probabilities below it are lifted to it when features are fitted to a policy (the paper's program)
 _SUM_TOLERANCE = 1e-6
@@ -49,12 +50,12 @@ class Problem(eqx.Module):
     @classmethod
     def tabular(
         cls,
-        initial_policy: ArrayLike | None,
-        true_reward: ArrayLike,
-        proxy_reward: ArrayLike | None = None,
+        initial_policy: Numbers | None,
+        true_reward: Numbers,
+        proxy_reward: Numbers | None = None,
         *,
-        temperature: ArrayLike = 1.0,
-        prompt_weights: ArrayLike | None = None,
+        temperature: Numbers = 1.0,
+        prompt_weights: Numbers | None = None,
     ) -> Problem:
         """A policy with one free logit per prompt and output, started at `temperature * log(initial_policy)`.
 
@@ -69,32 +70,28 @@ class Problem(eqx.Module):
         Raises:
             ValueError: naming field, index and value of the first entry that breaks a rule.
         """
-        rewards = _rewards(true_reward, proxy_reward)
+        fields = _rewards(true_reward, proxy_reward)
+        if initial_policy is not None:
+            fields = _broadcast({**fields, "initial_policy": _policy(initial_policy)})
+        shape = fields["true_reward"].shape
+        scale = _temperature(temperature, shape)
         if initial_policy is None:
-            start = None
+            params = np.zeros(shape)
         else:
-            start = _policy(initial_policy)
-            rewards = _broadcast({**rewards, "initial_policy": start})
-            start = rewards.pop("initial_policy")
-        shape = rewards["true_reward"].shape
-        temperature = _temperature(temperature, shape)
-        if start is None:
-            params = jnp.zeros(shape, validate.float_dtype())
-        else:
-            params = _log(start) * _expand(temperature, 2)
-        return _assemble(None, rewards, params, temperature, prompt_weights)
+            params = _log(fields["initial_policy"]) * _expand(scale, 2)
+        return _assemble(None, fields, params, scale, prompt_weights)
 
     @classmethod
     def linear(
         cls,
-        features: ArrayLike,
-        true_reward: ArrayLike,
-        proxy_reward: ArrayLike | None = None,
+        features: Numbers,
+        true_reward: Numbers,
+        proxy_reward: Numbers | None = None,
         *,
-        initial_params: ArrayLike | None = None,
-        initial_policy: ArrayLike | None = None,
-        temperature: ArrayLike = 1.0,
-        prompt_weights: ArrayLike | None = None,
+        initial_params: Numbers | None = None,
+        initial_policy: Numbers | None = None,
+        temperature: Numbers = 1.0,
+        prompt_weights: Numbers | None = None,
     ) -> Problem:
         """A policy with logits `features @ params / temperature`, the parameters shared by all prompts.
 
@@ -115,36 +112,29 @@ class Problem(eqx.Module):
         if initial_params is not None and initial_policy is not None:
             raise ValueError("give initial_params or initial_policy, not both: each of them sets the start")
         fields = _rewards(true_reward, proxy_reward)
-        features = _features(features)
+        phi = _features(features)
         if initial_policy is not None:
             fields["initial_policy"] = _policy(initial_policy)
-        outputs = features.shape[-2]
+        *batch, own_prompts, outputs, width = phi.shape
         for name, array in fields.items():
             if array.shape[-1] != outputs:
                 raise ValueError(f"features has {outputs} outputs but {name} has {array.shape[-1]}")
-        prompts = max(features.shape[-3], *(array.shape[-2] for array in fields.values()))
-        if features.shape[-3] not in (1, prompts):
-            raise ValueError(f"features has {features.shape[-3]} prompts but the rewards have {prompts}")
-        batch = features.shape[:-3]
+        prompts = max(own_prompts, *(array.shape[-2] for array in fields.values()))
+        if own_prompts not in (1, prompts):
+            raise ValueError(f"features has {own_prompts} prompts but the rewards have {prompts}")
         fields = _broadcast({**fields, "features": np.zeros((*batch, prompts, 1))})
-        fields.pop("features")
-        features = _tile(features, (*batch, prompts, outputs, features.shape[-1]))
+        phi = _tile(phi, (*batch, prompts, outputs, width))
         shape = fields["true_reward"].shape
-        temperature = _temperature(temperature, shape)
-        width = features.shape[-1]
+        scale = _temperature(temperature, shape)
         if initial_policy is not None:
-            params = _fit(features, fields.pop("initial_policy"), temperature)
+            params = _fit(phi, fields["initial_policy"], scale)
         elif initial_params is not None:
-            params = validate.as_floats("initial_params", initial_params)
-            if params.ndim not in (1, len(shape) - 1) or params.shape[-1] != width:
-                raise ValueError(f"initial_params has shape {params.shape} but features has {width} parameters")
-            validate.require_finite("initial_params", params)
-            params = _tile(params, (*shape[:-2], width))
+            params = _initial_params(initial_params, (*shape[:-2], width))
         else:
-            params = jnp.zeros((*shape[:-2], width), validate.float_dtype())
-        return _assemble(features, fields, params, temperature, prompt_weights)
+            params = np.zeros((*shape[:-2], width))
+        return _assemble(phi, fields, params, scale, prompt_weights)
 
-    def with_proxy(self, proxy_reward: ArrayLike) -> Problem:
+    def with_proxy(self, proxy_reward: Numbers) -> Problem:
         """The same problem trained on another proxy.
 
         Args:
@@ -211,6 +201,8 @@ class Problem(eqx.Module):
         """Problem `index` of a batch, or the batch of a slice or an index array."""
         if self.batch_size is None:
             raise TypeError("this is one problem, not a batch; only a batch can be indexed")
+        if isinstance(index, int | np.integer) and not -self.batch_size <= index < self.batch_size:
+            raise IndexError(f"problem {index} of a batch of {self.batch_size}")  # JAX would clamp it in silence
         picked = jax.tree.map(lambda leaf: leaf[index], eqx.tree_at(lambda p: p.features, self, None, is_leaf=_none))
         features = self.features
         if features is not None and features.ndim == 4:
@@ -256,11 +248,12 @@ def stack(problems: list[Problem] | tuple[Problem, ...]) -> Problem:
 def require_single(problem: Any, caller: str) -> None:
     """Raises ValueError unless `problem` is one problem, naming the way to run a batch."""
     if not isinstance(problem, Problem):
-        raise ValueError(f"{caller} takes a pgdyn.Problem, got {problem!r:.80}")
+        raise ValueError(f"problem is {problem!r:.80}; {caller} takes a pgdyn.Problem")
     if problem.batch_size is not None:
+        ways = "pgdyn.flow_many or " if caller == "flow" else ""
         raise ValueError(
             f"{caller} takes one problem and this is a batch of {problem.batch_size}; "
-            f"use pgdyn.{caller}_many or jax.vmap(..., in_axes=(problem.batch_axes,))"
+            f"use {ways}jax.vmap(..., in_axes=(problem.batch_axes,))"
         )
 
 
@@ -368,6 +361,15 @@ def _prompt_weights(value: Any, shape: tuple[int, ...]) -> Any:
     return _tile(weights / total, (*shape[:-2], prompts))
 
 
+def _initial_params(value: Any, shape: tuple[int, ...]) -> Any:
+    params = validate.as_floats("initial_params", value)
+    if params.shape not in (shape, shape[-1:]):
+        wanted = " or ".join(str(s) for s in dict.fromkeys((shape[-1:], shape)))
+        raise ValueError(f"initial_params has shape {params.shape}; the features ask for {wanted}")
+    validate.require_finite("initial_params", params)
+    return _tile(params, shape)
+
+
 def _fit(features: Any, policy: Any, temperature: Any) -> Any:
     """Least squares over all prompts at once, of least norm where the features leave freedom."""
     shape = policy.shape
@@ -381,12 +383,12 @@ def _fit(features: Any, policy: Any, temperature: Any) -> Any:
     return xp.matmul(inverse, goal[..., None])[..., 0]
 
 
-def _assemble(features: Any, rewards: dict[str, Any], params: Any, temperature: Any, weights: Any) -> Problem:
-    shape = rewards["true_reward"].shape
+def _assemble(features: Any, fields: dict[str, Any], params: Any, temperature: Any, weights: Any) -> Problem:
+    shape = fields["true_reward"].shape
     return Problem(
         None if features is None else _device(features),
-        _device(rewards["true_reward"]),
-        _device(rewards["proxy_reward"]),
+        _device(fields["true_reward"]),
+        _device(fields["proxy_reward"]),
         _device(params),
         _device(temperature),
         _device(_prompt_weights(weights, shape)),

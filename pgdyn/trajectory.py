@@ -96,7 +96,7 @@ class Trajectory(eqx.Module):
         return plotting.plot_trajectory(self, output_names)
 
 
-def observe(problem: Problem, objective: Objective, params: Float[Array, S *params]) -> dict[str, Array]:
+def observe(problem: Problem, objective: Objective, params: Float[Array, "S ..."]) -> dict[str, Array]:
     """The observables of `Trajectory` along a path of parameters, [S] each and [S, P, K] for `log_policy`."""
     reference = objective.reference_log_policy(problem)
 

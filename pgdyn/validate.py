@@ -6,15 +6,20 @@ checked; the same call on concrete values checks everything.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, TypeAlias
 
 import jax
 import numpy as np
+from jax.core import Tracer
+from jax.typing import ArrayLike
+
+Numbers: TypeAlias = ArrayLike | Sequence[Any]  # what entry points take: an array, a number, or nested lists of numbers
 
 
 def is_traced(value: Any) -> bool:
     """Whether `value` is an abstract value inside a JAX transformation."""
-    return isinstance(value, jax.core.Tracer)
+    return isinstance(value, Tracer)
 
 
 def float_dtype() -> Any:
@@ -26,7 +31,7 @@ def as_floats(name: str, value: Any) -> Any:
     """`value` as a float array: NumPy when concrete, untouched when traced.
 
     Raises:
-        ValueError: if it is not a rectangular array of real numbers.
+        ValueError: if it is not a rectangular array of real numbers. Booleans are not numbers here.
     """
     if is_traced(value):
         return value.astype(float_dtype())
@@ -35,14 +40,38 @@ def as_floats(name: str, value: Any) -> Any:
     except jax.errors.TracerArrayConversionError:
         return jax.numpy.stack([as_floats(name, item) for item in value])
     except ValueError:
-        raise ValueError(f"{name} is not rectangular: every row needs the same length") from None
+        raise ValueError(_ragged(name, value)) from None
     if array.dtype.kind == "O" and any(is_traced(item) for item in array.flat):
         return jax.numpy.asarray(value, float_dtype())
-    if array.dtype.kind not in "fiub":
-        raise ValueError(f"{name} must hold real numbers, got {value!r:.80}")
     if array.size == 0:
         raise ValueError(f"{name} is empty")
+    if array.dtype.kind not in "fiu":
+        raise ValueError(_not_a_number(name, value))
     return array.astype(np.float64)
+
+
+def _ragged(name: str, rows: Any) -> str:
+    # Rows may themselves be ragged, so lengths are compared at this level first and then one level down.
+    lengths = [len(row) if hasattr(row, "__len__") and not isinstance(row, str) else None for row in rows]
+    for i, length in enumerate(lengths):
+        if length != lengths[0]:
+            held = ["a single entry" if n is None else f"{n} entries" for n in (length, lengths[0])]
+            return f"{name} is not rectangular: {name}[{i}] has {held[0]} but {name}[0] has {held[1]}"
+    for i, row in enumerate(rows):
+        try:
+            np.asarray(row)
+        except ValueError:
+            return _ragged(place(name, (i,)), row)
+    return f"{name} is not rectangular: the rows of its entries differ in shape"
+
+
+def _not_a_number(name: str, value: Any) -> str:
+    entries = np.asarray(value, dtype=object)
+    for index in np.ndindex(entries.shape):
+        entry = entries[index]
+        if isinstance(entry, bool | np.bool_) or not isinstance(entry, int | float | np.integer | np.floating):
+            return f"{place(name, index)} is {entry!r:.80}; every entry of {name} must be a real number"
+    return f"{name} must hold real numbers, got {value!r:.80}"
 
 
 def place(name: str, index: tuple[int, ...] | np.ndarray) -> str:

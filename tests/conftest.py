@@ -1,6 +1,7 @@
 """Strictness for every test: float64, no silent rank or dtype promotion, warnings as errors, two CPU devices."""
 
 import jax
+import jaxtyping
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -8,6 +9,9 @@ jax.config.update("jax_num_cpu_devices", 2)
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
+
+# Shapes and dtypes in the signatures of pgdyn are checked whenever tests call it; `typecheck` says which hints count.
+jaxtyping.install_import_hook("pgdyn", "typecheck.shapes")
 
 settings.register_profile(
     "pgdyn", deadline=None, max_examples=25, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]

@@ -1,7 +1,7 @@
 r"""Exact-gradient ascent: theta_{i+1} = theta_i + update(dJ/dtheta at theta_i), the updates an optax optimiser's.
 
 This is what the figures of arXiv 2604.25872 (section 3.3) show. With plain SGD of rate eta it is the Euler scheme of
-`flow` with step eta, and near a threshold the two can end far apart, so the name of the dynamics is kept with the result.
+`flow` with step eta, and near a threshold the two can end far apart, so the dynamics' name is kept with the result.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def ascend(
         ("steps", steps),
         ("save_every", save_every),
         ("optimizer", traced.describe()),
-        ("target", None if target is None else "traced" if validate.is_traced(goal) else float(goal)),
+        ("target", None if goal is None else "traced" if validate.is_traced(goal) else float(goal)),
     )
     return Trajectory(**path, problem=problem, objective=objective, dynamics="ascend", settings=settings)
 

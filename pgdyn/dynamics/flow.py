@@ -1,8 +1,8 @@
 r"""Gradient flow: theta' = dJ/dtheta (euclidean) or F^+ dJ/dtheta (natural), in continuous time.
 
 For the plain value this is theta' = Phi^T (pi * A) / T, the dynamics of arXiv 2604.25872 and the object that its
-theorems speak about. Integrated with diffrax by an eighth-order Dormand-Prince pair with error control, so that plateaus
-that last until t = 1e15 cost no more steps than short ones.
+theorems speak about. Integrated with diffrax by an eighth-order Dormand-Prince pair with error control, so that a
+plateau that lasts until t = 1e15 costs few steps.
 """
 
 from __future__ import annotations

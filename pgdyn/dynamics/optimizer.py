@@ -1,40 +1,66 @@
 """optax optimisers as values, so that two equal optimisers share one compiled program.
 
-`optax.sgd(0.1)` written twice gives two pairs of closures that compare unequal, and JAX would compile a run anew for each.
-Here an optimiser is traced once for the shape of the parameters; what it computes (the jaxpr, with its literals) is its
-identity, and the arrays that it closes over are ordinary inputs. Under `jax.vmap` over a learning rate these inputs are
-traced values like any other.
+`optax.sgd(0.1)` written twice gives two pairs of closures that compare unequal, and JAX would compile a run anew for
+each. Here an optimiser is traced once for the shape of the parameters; what it computes (the jaxpr, with its literals) is
+its identity, and the arrays that it closes over are ordinary inputs. Under `jax.vmap` over a learning rate these inputs
+are traced values like any other.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import equinox as eqx
 import jax
+import numpy as np
 import optax
+from jax.core import eval_jaxpr
+from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 from jaxtyping import Array, PyTree
 
 
 class _Program:
-    """A jaxpr and its output structure, equal to another that prints the same. Keeping the jaxpr keeps alive whatever
-    functions it names by address, so that an address in the text cannot come to mean something else.
+    """A jaxpr and its output structure, equal to another that prints the same and holds the same arrays. Keeping the
+    jaxpr keeps alive whatever functions it names by address, so that an address in the text cannot come to mean
+    something else.
     """
 
-    def __init__(self, jaxpr: Any, structure: Any):
+    def __init__(self, jaxpr: Jaxpr, structure: Any):
         self.jaxpr = jaxpr
         self.structure = structure
         self.text = str(jaxpr)
+        arrays = tuple((array.dtype.str, array.shape, array.tobytes()) for array in _unprinted_arrays(jaxpr))
+        self._identity = (self.text, structure, arrays)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Program) and (self.text, self.structure) == (other.text, other.structure)
+        return isinstance(other, _Program) and self._identity == other._identity
 
     def __hash__(self) -> int:
         return hash(self.text)
 
     def __call__(self, consts: list[Array], *arguments: PyTree) -> PyTree:
-        leaves = jax.core.eval_jaxpr(self.jaxpr, consts, *jax.tree.leaves(arguments))
+        leaves = eval_jaxpr(self.jaxpr, consts, *jax.tree.leaves(arguments))
         return jax.tree.unflatten(self.structure, leaves)
+
+
+def _unprinted_arrays(part: Any) -> Iterator[np.ndarray]:
+    # A jaxpr prints scalar literals in full but arrays as "[...]": a jitted schedule's table is such an array.
+    if isinstance(part, ClosedJaxpr):
+        yield from map(np.asarray, part.consts)
+        yield from _unprinted_arrays(part.jaxpr)
+    elif isinstance(part, Jaxpr):
+        for equation in part.eqns:
+            yield from _unprinted_arrays(list(equation.invars))
+            yield from _unprinted_arrays(list(equation.params.values()))
+        yield from _unprinted_arrays(list(part.outvars))
+    elif isinstance(part, Literal):
+        yield np.asarray(part.val)
+    elif isinstance(part, np.ndarray | jax.Array):
+        yield np.asarray(part)
+    elif isinstance(part, list | tuple):
+        for item in part:
+            yield from _unprinted_arrays(item)
 
 
 class Optimizer(eqx.Module):

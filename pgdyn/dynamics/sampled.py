@@ -2,8 +2,8 @@ r"""Sampled ascent: as `ascend`, with the gradient of the value estimated from s
 
     theta_{i+1} = theta_i + update(Phi^T ghat_i / T),
 
-ghat_i an estimator's (see `pgdyn.estimators`). Every prompt is visited at every update with its weight. Only the reward is
-sampled: the KL and entropy terms of the objective enter by their exact gradients.
+ghat_i an estimator's (see `pgdyn.estimators`). Every prompt is visited at every update with its weight. Only the reward
+is sampled: the KL and entropy terms of the objective enter by their exact gradients.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _BLOCK = 256  # random numbers drawn at once, per run: a call of the generator f
 def ascend_sampled(
     problem: Problem,
     steps: int,
-    key: PRNGKeyArray | Array,
+    key: Array,
     *,
     estimator: Estimator | None = None,
     optimizer: optax.GradientTransformation | None = None,
@@ -75,7 +75,7 @@ def ascend_sampled(
         ("estimator", type(estimator).__name__),
         ("group_size", estimator.group_size),
         ("optimizer", traced.describe()),
-        ("target", None if target is None else "traced" if validate.is_traced(goal) else float(goal)),
+        ("target", None if goal is None else "traced" if validate.is_traced(goal) else float(goal)),
         ("key", "traced" if validate.is_traced(key) else str(np.asarray(jax.random.key_data(key)).tolist())),
     )
     return Trajectory(**path, problem=problem, objective=objective, dynamics="ascend_sampled", settings=settings)
