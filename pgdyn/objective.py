@@ -88,7 +88,7 @@ class Objective(eqx.Module):
         return jnp.sum(problem.prompt_weights * policy.kl_divergences(*pair), axis=-1)
 
     def value(self, problem: Problem, params: Float[Array, "*params"]) -> Float[Array, ""]:
-        """J at `params`. With "detached" its derivative is not `gradient`: the std is then a constant there only."""
+        """J at `params`. With "detached" the std varies here, but `jax.grad` of this holds it constant, as `gradient` does."""
         log_policy = policy.log_policy(problem, params)
         reward = self.training_reward(problem)
         total = policy.value(problem, log_policy, reward) / self._scale(problem, log_policy, reward)

@@ -1,9 +1,9 @@
 """optax optimisers as values, so that two equal optimisers share one compiled program.
 
 `optax.sgd(0.1)` written twice gives two pairs of closures that compare unequal, and JAX would compile a run anew for
-each. Here an optimiser is traced once for the shape of the parameters; what it computes (the jaxpr, with its literals) is
-its identity, and the arrays that it closes over are ordinary inputs. Under `jax.vmap` over a learning rate these inputs
-are traced values like any other.
+each. Here an optimiser is traced once for the shape of the parameters; what it computes (the jaxpr, with its literals)
+is its identity, and the arrays that it closes over are ordinary inputs. Under `jax.vmap` over a learning rate these
+inputs are traced values like any other.
 """
 
 from __future__ import annotations
