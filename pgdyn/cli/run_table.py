@@ -30,7 +30,7 @@ def show(trajectory: Trajectory, *, title: str, target: float | None) -> None:
     console = Console(markup=False, highlight=False, emoji=False)
     good = np.flatnonzero(np.isfinite(np.asarray(trajectory.true_value)))
     last = int(good[-1]) if good.size else 0
-    console.print(f"{title}: {_DYNAMICS[trajectory.dynamics]}, {trajectory.message}", style="bold")
+    console.print(f"{title}: {_DYNAMICS[trajectory.dynamics]}, {trajectory.message}", style="bold", soft_wrap=True)
     console.print(_values(trajectory, last))
     if target is not None:
         console.print(_hitting(trajectory, target))
@@ -89,7 +89,7 @@ def _probabilities(trajectory: Trajectory, last: int) -> Table:
         true_reward, proxy_reward = np.asarray(problem.true_reward[prompt]), np.asarray(problem.proxy_reward[prompt])
         likeliest = np.argsort(-np.maximum(start, end), kind="stable")
         for y in sorted(likeliest[:_MAX_OUTPUTS].tolist()):
-            row = (str(y), f"{true_reward[y]:.6g}", f"{proxy_reward[y]:.6g}", _p(start[y]), _p(end[y]))
+            row = (str(y), f"{true_reward[y]:.6g}", f"{proxy_reward[y]:.6g}", _p(float(start[y])), _p(float(end[y])))
             table.add_row(*([str(prompt)] if several else []), *row)
         rest = likeliest[_MAX_OUTPUTS:]
         if rest.size:

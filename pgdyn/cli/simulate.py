@@ -124,6 +124,7 @@ def simulate(
     return run_table.exit_code(trajectory)
 
 
+_MOST_STEPS = 10**12  # at a microsecond each, eleven days
 _GROUPS = {"flow": (Flow,), "ascend": (Ascent,), "ascend_sampled": (Ascent, Sampling)}
 
 
@@ -168,6 +169,8 @@ def _run(
         return pgdyn.flow(problem, **_given(flow), **common)
     if ascent.steps is None:
         raise ValueError(f"--dynamics {dynamics} needs --steps, the number of updates, for instance --steps 1000")
+    if ascent.steps > _MOST_STEPS:
+        raise ValueError(f"--steps is {ascent.steps:.3g}; more than {_MOST_STEPS:.0e} updates are out of reach")
     rate = 0.1 if ascent.lr is None else ascent.lr
     if not 0 < rate < float("inf"):
         raise ValueError(f"--lr is {rate:g}; it must be positive and finite")
