@@ -1,0 +1,43 @@
+r"""Do two finite samples of successes come from one probability?
+
+Fisher's exact test: given the total number of successes, the successes of the first sample are hypergeometric under the
+hypothesis; the two-sided p-value is the probability of all tables that are no likelier than the one seen. It needs no
+large samples, and treats the reference for what it is: a sample too.
+"""
+
+from __future__ import annotations
+
+import math
+
+
+def fisher_exact(successes: int, trials: int, other_successes: int, other_trials: int) -> float:
+    """Two-sided p-value of Fisher's exact test (R. A. Fisher, 1935).
+
+    Raises:
+        ValueError: if a sample has more successes than trials, or negative counts.
+    """
+    for name, found, of in (("successes", successes, trials), ("other_successes", other_successes, other_trials)):
+        if not 0 <= found <= of:
+            raise ValueError(f"{name} is {found}; it must lie between 0 and the number of trials, {of}")
+    total = successes + other_successes
+    ways = [
+        math.comb(trials, k) * math.comb(other_trials, total - k)
+        for k in range(max(0, total - other_trials), min(trials, total) + 1)
+    ]
+    seen = math.comb(trials, successes) * math.comb(other_trials, other_successes)
+    return sum(way for way in ways if way <= seen) / sum(ways)
+
+
+def acceptable(trials: int, other_successes: int, other_trials: int, level: float) -> tuple[int, int]:
+    """Smallest and largest number of successes of `trials` that the test at `level` does not reject."""
+    kept = [k for k in range(trials + 1) if fisher_exact(k, trials, other_successes, other_trials) >= level]
+    return min(kept), max(kept)
+
+
+def wilson_interval(successes: int, trials: int, z: float = 1.959963984540054) -> tuple[float, float]:
+    """Wilson's score interval (1927) for a proportion, 95 % by default."""
+    proportion = successes / trials
+    scale = 1 + z**2 / trials
+    middle = (proportion + z**2 / (2 * trials)) / scale
+    half = z / scale * math.sqrt(proportion * (1 - proportion) / trials + z**2 / (4 * trials**2))
+    return max(0.0, middle - half), min(1.0, middle + half)

@@ -1,0 +1,1 @@
+"""One file for each reproduction, with a `REPRODUCTION` in it."""
