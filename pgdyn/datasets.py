@@ -147,12 +147,15 @@ def save(dataset: xarray.Dataset, path: str | os.PathLike[str], *, overwrite: bo
     Args:
         dataset: what to write.
         path: the store's folder.
-        overwrite: replace what is there; otherwise it is an error.
+        overwrite: replace the store that is there; otherwise it is an error.
 
     Raises:
-        FileExistsError: if `path` exists and `overwrite` is False.
+        FileExistsError: if `path` exists and `overwrite` is False, or what is there is no zarr store.
         OSError: if writing fails; what was there before is then still there.
     """
+    present = pathlib.Path(path)
+    if present.is_dir() and any(present.iterdir()) and not (present / "zarr.json").exists():
+        raise FileExistsError(f"{path} is a folder and no zarr store; it is not overwritten")
     with whole_folder(path, overwrite=overwrite) as folder, warnings.catch_warnings():
         # Consolidated metadata is an extension of zarr 3, and without it every plain `xarray.open_zarr` warns.
         warnings.filterwarnings("ignore", message="Consolidated metadata is currently not part")

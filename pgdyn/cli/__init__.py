@@ -16,6 +16,8 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import jax
+
 from pgdyn.version import __version__
 
 # The one place where subcommands are registered: each is the function of its own name in pgdyn/cli/<name>.py. Its
@@ -53,8 +55,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
         return _fail(place + error.strerror if error.strerror else str(error), 2)
-    except (ValueError, MemoryError) as error:
-        return _fail(str(error) or "out of memory", 2)
+    except ValueError as error:
+        return _fail(str(error), 2)
+    except (MemoryError, jax.errors.JaxRuntimeError) as error:
+        if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
+            return _fail("the run does not fit into memory; save fewer points or run a smaller problem", 2)
+        raise
 
 
 def _fail(sentence: str, code: int) -> int:

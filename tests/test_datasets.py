@@ -1,0 +1,281 @@
+"""Datasets and provenance. Oracle: the fields of the trajectory that a dataset was made from, bit for bit."""
+
+import json
+import subprocess
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import xarray
+
+import pgdyn
+from pgdyn import datasets, provenance
+
+FIELDS = {
+    "log_policy": ("time", "prompt", "output"),
+    "true_value": ("time",),
+    "proxy_value": ("time",),
+    "reward_variance": ("time",),
+    "kl": ("time",),
+    "params": ("time", "prompt", "output"),
+    "hitting_time": (),
+    "result": (),
+    "steps": (),
+}
+PROBLEM_FIELDS = {
+    "true_reward": ("prompt", "output"),
+    "proxy_reward": ("prompt", "output"),
+    "initial_params": ("prompt", "output"),
+    "temperature": (),
+    "prompt_weights": ("prompt",),
+}
+LINEAR = {"params": ("time", "feature"), "initial_params": ("feature",), "features": ("prompt", "output", "feature")}
+
+
+@pytest.fixture(scope="module")
+def tabular(paper_problem):
+    return pgdyn.ascend(paper_problem, 6, target=0.9, save_every=4)
+
+
+@pytest.fixture(scope="module")
+def linear():
+    rng = np.random.default_rng(0)
+    problem = pgdyn.Problem.linear(rng.normal(size=(2, 3, 4)), rng.normal(size=(2, 3)), temperature=2.0)
+    return pgdyn.flow(problem, 5.0, saves=5, objective=pgdyn.Objective(kl=0.1, entropy=-0.5, kl_direction="forward"))
+
+
+@pytest.fixture(scope="module")
+def seeds(paper_problem):
+    def run(key):
+        return pgdyn.ascend_sampled(paper_problem, 6, key, save_every=4)
+
+    return jax.vmap(run)(jax.random.split(jax.random.key(0), 3))
+
+
+def check_fields(dataset, trajectory, fields, owner=None, batch=()):
+    for name, dims in fields.items():
+        variable = dataset[name]
+        assert variable.dims == (*batch, *dims), name
+        expected = np.asarray(getattr(owner if owner is not None else trajectory, name))
+        assert variable.dtype == expected.dtype
+        np.testing.assert_array_equal(variable.values, expected)
+        assert variable.attrs["units"] and variable.attrs["long_name"]
+
+
+def test_tabular_run(tabular):
+    dataset = tabular.to_dataset()
+    check_fields(dataset, tabular, FIELDS)
+    check_fields(dataset, tabular, PROBLEM_FIELDS, tabular.problem)
+    assert set(dataset.data_vars) == {*FIELDS, *PROBLEM_FIELDS}
+    np.testing.assert_array_equal(dataset.time, [0, 4, 6])
+    assert dataset.time.attrs["units"] == "update" and dataset.hitting_time.attrs["units"] == "update"
+
+
+def test_linear_run(linear):
+    dataset = linear.to_dataset()
+    check_fields(dataset, linear, FIELDS | {"params": LINEAR["params"]})
+    check_fields(
+        dataset, linear, PROBLEM_FIELDS | {k: LINEAR[k] for k in ("initial_params", "features")}, linear.problem
+    )
+    np.testing.assert_array_equal(dataset.time, linear.t)
+    assert dataset.time.attrs == {"units": "1", "long_name": "gradient-flow time"}
+
+
+def test_batch_shares_the_time_when_it_is_the_same(seeds):
+    dataset = seeds.to_dataset(("seed",))
+    check_fields(dataset, seeds, FIELDS, batch=("seed",))
+    check_fields(dataset, seeds, PROBLEM_FIELDS, seeds.problem, batch=("seed",))
+    assert dataset.time.dims == ("time",)
+    np.testing.assert_array_equal(dataset.time, [0, 4, 6])
+    assert seeds.to_dataset().sizes["run"] == 3
+    assert dataset.result.attrs["message"] == "3 ran to the end"
+
+
+def test_batch_of_different_times_has_no_time_coordinate(paper_problem):
+    trajectory = jax.vmap(lambda t1: pgdyn.flow(paper_problem, t1, saves=5))(jnp.array([2.0, 5.0]))
+    dataset = trajectory.to_dataset(("horizon",))
+    assert "time" not in dataset.coords
+    assert dataset.t.dims == ("horizon", "time")
+    np.testing.assert_array_equal(dataset.t, trajectory.t)
+
+
+def test_two_batch_axes_and_a_weight_that_varies(paper_problem):
+    def run(kl, key):
+        return pgdyn.ascend_sampled(paper_problem, 6, key, save_every=4, objective=pgdyn.Objective(kl=kl))
+
+    over_keys = jax.vmap(run, in_axes=(None, 0))
+    kl = jnp.array([0.1, 0.3])
+    trajectory = jax.vmap(over_keys, in_axes=(0, None))(kl, jax.random.split(jax.random.key(1), 3))
+    dataset = trajectory.to_dataset(("weight", "seed"))
+    check_fields(dataset, trajectory, FIELDS, batch=("weight", "seed"))
+    assert dataset.objective_kl.dims == ("weight", "seed")
+    np.testing.assert_array_equal(dataset.objective_kl[:, 0], kl)
+    assert "kl" not in dataset.attrs["objective"] and dataset.attrs["objective"]["entropy"] == 0.0
+    assert set(trajectory.to_dataset().true_value.dims) == {"run_0", "run_1", "time"}
+
+
+def test_shared_problem_arrays_keep_their_own_dimensions(seeds, paper_problem):
+    shared = pgdyn.Trajectory(
+        **{field: getattr(seeds, field) for field in ("t", *FIELDS)},
+        problem=paper_problem,
+        objective=pgdyn.Objective(),
+        dynamics=seeds.dynamics,
+        settings=seeds.settings,
+    )
+    dataset = shared.to_dataset(("seed",))
+    check_fields(dataset, shared, PROBLEM_FIELDS, paper_problem)
+    assert dataset.true_value.dims == ("seed", "time")
+
+
+@pytest.mark.parametrize("names", [(), ("a", "b"), "seed", ("time",), ("true_value",), (3,)])
+def test_batch_names_that_do_not_fit(seeds, names):
+    with pytest.raises(ValueError, match="batch_dims"):
+        seeds.to_dataset(names)
+
+
+def test_batch_names_must_differ(seeds):
+    doubled = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], seeds)
+    with pytest.raises(ValueError, match=r"batch_dims\[1\] is 'a'"):
+        doubled.to_dataset(("a", "a"))
+
+
+def test_problem_axes_that_fit_nothing_are_refused(seeds, paper_problem):
+    with pytest.raises(ValueError, match=r"problem.true_reward has leading axes \(2,\) but the batch has \(3,\)"):
+        datasets.problem_variables(pgdyn.stack([paper_problem] * 2), ("seed",), (3,))
+
+
+def test_result_is_flagged(tabular):
+    attrs = tabular.to_dataset().result.attrs
+    meanings = dict(zip(attrs["flag_values"], attrs["flag_meanings"].split(), strict=True))
+    assert meanings == {int(member): member.name for member in pgdyn.Result}
+    assert attrs["message"] == "ran to the end"
+
+
+def test_attributes_say_what_made_it(linear, seeds):
+    attrs = linear.to_dataset().attrs
+    assert attrs["dynamics"] == "flow"
+    assert attrs["pgdyn_version"] == pgdyn.__version__ and attrs["jax_version"] == jax.__version__
+    assert attrs["dtype"] == "float64" and attrs["device"] == jax.devices()[0].device_kind
+    assert attrs["objective"] == {
+        "reward": "proxy",
+        "reference": "initial",
+        "kl_direction": "forward",
+        "normalize_by_std": False,
+        "kl": 0.1,
+        "entropy": -0.5,
+    }
+    assert attrs["settings"]["rtol"] == 1e-8 and "target" not in attrs["settings"]
+    assert seeds.to_dataset().attrs["settings"]["estimator"] == "Reinforce"
+    assert json.loads(json.dumps(attrs, allow_nan=False)) == attrs
+
+
+@pytest.mark.parametrize("which", ["tabular", "linear", "seeds"])
+def test_stores_read_back_equal(which, request, tmp_path):
+    dataset = request.getfixturevalue(which).to_dataset()
+    datasets.save(dataset, tmp_path / "deep" / "run.zarr")
+    xarray.testing.assert_identical(datasets.load(tmp_path / "deep" / "run.zarr"), dataset)
+    with xarray.open_zarr(tmp_path / "deep" / "run.zarr") as opened:
+        xarray.testing.assert_identical(opened.load(), dataset)
+    assert [p.name for p in (tmp_path / "deep").iterdir()] == ["run.zarr"]
+
+
+def test_the_same_run_is_stored_bit_for_bit(paper_problem, tabular, tmp_path):
+    again = pgdyn.ascend(paper_problem, 6, target=0.9, save_every=4)
+    for name, trajectory in (("a", tabular), ("b", again)):
+        datasets.save(trajectory.to_dataset(), tmp_path / name)
+    files = [
+        {p.relative_to(tmp_path / n): p.read_bytes() for p in (tmp_path / n).rglob("*") if p.is_file()} for n in "ab"
+    ]
+    assert files[0] == files[1]
+
+
+def test_a_store_is_replaced_only_when_asked(tabular, linear, tmp_path):
+    path = tmp_path / "run.zarr"
+    datasets.save(tabular.to_dataset(), path)
+    with pytest.raises(FileExistsError, match="already exists"):
+        datasets.save(linear.to_dataset(), path)
+    datasets.save(linear.to_dataset(), path, overwrite=True)
+    xarray.testing.assert_identical(datasets.load(path), linear.to_dataset())
+    assert [p.name for p in tmp_path.iterdir()] == ["run.zarr"]
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "draft.tex").write_text("precious")
+    with pytest.raises(FileExistsError, match="no zarr store"):
+        datasets.save(tabular.to_dataset(), tmp_path / "thesis", overwrite=True)
+    assert (tmp_path / "thesis" / "draft.tex").read_text() == "precious"
+
+
+@pytest.mark.parametrize("failure", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+def test_a_failed_write_leaves_what_was_there(tabular, linear, tmp_path, monkeypatch, failure):
+    path = tmp_path / "run.zarr"
+    datasets.save(tabular.to_dataset(), path)
+
+    def fail(self, store, **options):
+        (store / "half").write_text("half")
+        raise failure
+
+    monkeypatch.setattr(xarray.Dataset, "to_zarr", fail)
+    with pytest.raises(type(failure)):
+        datasets.save(linear.to_dataset(), path, overwrite=True)
+    xarray.testing.assert_identical(datasets.load(path), tabular.to_dataset())
+    assert [p.name for p in tmp_path.iterdir()] == ["run.zarr"]
+
+
+def test_reading_what_is_not_there(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        datasets.load(tmp_path / "absent.zarr")
+
+
+def test_plain_values():
+    given = {
+        "none": None,
+        "array": np.array([[1, 2]]),
+        "scalar": np.float32(0.5),
+        "inf": float("inf"),
+        "flag": np.True_,
+        "key": jax.random.key(3),
+        "member": pgdyn.Result.not_finite,
+        "nested": {"tuple": (1, "a", None)},
+        "other": 1j,
+    }
+    assert provenance.plain(given) == {
+        "array": [[1, 2]],
+        "scalar": 0.5,
+        "inf": "inf",
+        "flag": True,
+        "key": [0, 3],
+        "member": 3,
+        "nested": {"tuple": [1, "a", None]},
+        "other": "1j",
+    }
+    assert type(provenance.plain(pgdyn.Result.not_finite)) is int
+
+
+def test_the_git_revision_is_that_of_the_checkout_or_absent(monkeypatch, tmp_path):
+    def git(*arguments):
+        command = ["git", "-C", str(tmp_path), "-c", "user.name=t", "-c", "user.email=t@t", *arguments]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+    package = tmp_path / "pgdyn"
+    package.mkdir()
+    (package / "provenance.py").write_text("")
+    revision = provenance.git_revision.__wrapped__
+    monkeypatch.setattr(provenance, "__file__", str(package / "provenance.py"))
+    assert revision() is None
+    git("init", "-q")
+    assert revision() is None
+    git("add", ".")
+    git("commit", "-q", "-m", "first")
+    assert revision() == git("rev-parse", "HEAD")
+    (tmp_path / "untracked").write_text("")
+    assert revision() == git("rev-parse", "HEAD")
+    (package / "provenance.py").write_text("changed")
+    assert revision() == git("rev-parse", "HEAD") + "-dirty"
+    # Installed below another project's checkout, that project's revision is not pgdyn's.
+    nested = tmp_path / "site-packages" / "pgdyn"
+    nested.mkdir(parents=True)
+    monkeypatch.setattr(provenance, "__file__", str(nested / "provenance.py"))
+    assert revision() is None
+    monkeypatch.setattr(provenance, "__file__", str(package / "provenance.py"))
+    monkeypatch.setenv("PATH", "")
+    assert revision() is None
