@@ -124,7 +124,7 @@ def fact_claim(
 
     def judge(dataset: xarray.Dataset) -> Finding:
         good, found = check(dataset)
-        return Finding(expected, found, "holds or not", _verdict(good))
+        return Finding(expected, found, "", _verdict(good))
 
     return Claim(name, statement, source, judge, needs_full)
 

@@ -12,7 +12,7 @@ from paper_repro.outcome import Outcome, Report, provenance_lines, verdict_text
 _STYLE = """
 :root { --ink: #1d1d1f; --soft: #63636b; --rule: #dedee3; --pass: #00694e; --fail: #b3261e; --note: #0b5c94; }
 * { box-sizing: border-box; }
-body { margin: 0 auto; padding: 3rem 1.5rem 5rem; max-width: 68rem; color: var(--ink); background: #fff;
+body { margin: 0 auto; padding: 3rem 1.5rem 5rem; max-width: 72rem; color: var(--ink); background: #fff;
   font: 17px/1.55 Charter, "Bitstream Charter", "Source Serif 4", Georgia, "Liberation Serif", serif; }
 h1 { font-size: 2.1rem; line-height: 1.15; margin: 0 0 .8rem; letter-spacing: -.01em; }
 h2 { font-size: 1.45rem; line-height: 1.25; margin: 3.4rem 0 .5rem; }
@@ -38,8 +38,9 @@ td.verdict { white-space: nowrap; font-weight: 600; }
 .passed { color: var(--pass); } .failed { color: var(--fail); } .measured { color: var(--note); }
 .unchecked { color: var(--soft); }
 tr.failed td { background: #fbeeed; color: inherit; }
-.source, .name { display: block; color: var(--soft); font-size: .78rem; }
-.name { font-family: ui-monospace, "Liberation Mono", monospace; font-size: .74rem; }
+.source { display: block; color: var(--soft); font-size: .76rem; }
+.name { font-family: ui-monospace, "Liberation Mono", monospace; font-size: .72rem; }
+col.claim { width: 43%; } col.measured { width: 24%; }
 footer, .small { color: var(--soft); font-size: .84rem; }
 footer { margin-top: 3.5rem; border-top: 1px solid var(--rule); padding-top: .8rem; }
 @media print { body { padding: 0; } tr { break-inside: avoid; } }
@@ -112,7 +113,8 @@ def _section(outcome: Outcome, folder: pathlib.Path) -> str:
         parts.append(f'<figure><img alt="figure {name}" src="data:image/png;base64,{encoded}"></figure>')
     heads = "".join(f"<th>{head}</th>" for head in ("claim", "expected", "measured", "tolerance", "verdict"))
     rows = "\n".join(_row(claim, finding) for claim, finding in outcome.findings)
-    parts.append(f"<table>\n<thead><tr>{heads}</tr></thead>\n<tbody>\n{rows}\n</tbody>\n</table>")
+    widths = '<colgroup><col class="claim"><col><col class="measured"></colgroup>'
+    parts.append(f"<table>\n{widths}\n<thead><tr>{heads}</tr></thead>\n<tbody>\n{rows}\n</tbody>\n</table>")
     data = f"Data: <code>{_text(outcome.data)}</code>. " if outcome.data else ""
     parts.append(f'<p class="small">{data}Time: {outcome.seconds:.1f} s.</p>\n</section>')
     return "\n".join(parts)
@@ -122,8 +124,8 @@ def _row(claim: Claim, finding: Finding) -> str:
     kind = _CLASS[finding.verdict]
     return (
         f'<tr class="{kind if finding.verdict is Verdict.failed else ""}">'
-        f'<td>{_text(claim.statement)}<span class="name">{_text(claim.name)}</span>'
-        f'<span class="source">{_text(claim.source)}</span></td>'
+        f'<td>{_text(claim.statement)}<span class="source"><span class="name">{_text(claim.name)}</span>'
+        f" · {_text(claim.source)}</span></td>"
         f'<td class="number">{_text(finding.expected)}</td><td class="number">{_text(finding.measured)}</td>'
         f'<td class="number">{_text(finding.tolerance)}</td>'
         f'<td class="verdict {kind}">{finding.verdict.symbol} {_text(verdict_text(finding))}</td></tr>'

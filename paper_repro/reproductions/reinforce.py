@@ -76,7 +76,7 @@ REPRODUCTION = Reproduction(
         "The six problems above with sampled gradients: one output drawn an update, no baseline, learning rate 0.1, "
         "50,000 updates, 200 seeds each, every run and seed with a random key of its own folded from root seed 0. The "
         "reference fractions come from 200 seeds themselves, so each comparison is one of two finite samples: Fisher's "
-        f"exact test, two-sided, at level {LEVEL:.2g}, chosen beforehand so that a correct program fails any of the six "
+        f"exact test, two-sided, at level {LEVEL:.2g}, chosen beforehand so that a correct program fails any of them "
         f"with probability at most {FAMILY_LEVEL:g}."
     ),
     experiment=reinforce.run,
