@@ -1,0 +1,161 @@
+r"""How well a reward model agrees with the ground truth, with and without forgiving errors that cannot harm.
+
+An item is a pair of a chosen output and a rejected one, ranked by the ground truth: r_G(chosen) > r_G(rejected). With
+r_P the scores of the reward model and V_P(x) its mean score under the initial policy on prompt x,
+
+    Acc    = mean over items of      1[ r_P(chosen) > r_P(rejected) ]
+    HAcc   = mean over items of      1[ r_P(chosen) > r_P(rejected)  or  r_P(rejected) < V_P(x) ]
+    Acc-W  = sum over items of w_i * 1[ ... as in Acc ],     w = softmax over all items of l_i
+    HAcc-W = sum over items of w_i * 1[ ... as in HAcc ],    l_i = log p(chosen) + log p(rejected)
+
+The second clause of HAcc forgives an error on a rejected output that scores below the mean, since such an output
+attracts no probability at the start. One-vs-many: an item is a chosen output and M rejected ones, all of which have to
+score below the chosen one (HAcc: below max(r_P(chosen), V_P(x))), and l_i sums log p over all M + 1 of them. A tie is
+an error: every inequality is strict.
+
+Source: arXiv 2604.25872, section 4.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from pgdyn import validate
+from pgdyn.validate import Numbers
+
+
+def accuracy(chosen: Numbers, rejected: Numbers, *, one_vs_many: bool = False) -> Float[Array, ""]:
+    """Acc: the fraction of items in which the chosen output scores strictly above the rejected one(s).
+
+    Args:
+        chosen: [prompts, pairs] scores; with `one_vs_many`, [prompts].
+        rejected: [prompts, pairs] scores; with `one_vs_many`, [prompts, M].
+        one_vs_many: whether an item is a prompt's one chosen output against all its rejected ones.
+
+    Raises:
+        ValueError: on shapes that do not fit or entries that are not finite.
+    """
+    return jnp.mean(_correct(*_scores(chosen, rejected, one_vs_many), None, one_vs_many))
+
+
+def weighted_accuracy(
+    chosen: Numbers, rejected: Numbers, logp_chosen: Numbers, logp_rejected: Numbers, *, one_vs_many: bool = False
+) -> Float[Array, ""]:
+    """Acc-W: Acc with items weighted by one softmax over all of them of log p(chosen) + log p(rejected).
+
+    Args:
+        chosen: as for `accuracy`.
+        rejected: as for `accuracy`.
+        logp_chosen: log-probabilities (nats) of the chosen outputs under the initial policy, shaped like `chosen`;
+            -inf gives the item no weight.
+        logp_rejected: those of the rejected outputs, shaped like `rejected`.
+        one_vs_many: as for `accuracy`; an item's weight then has the sum over its rejected outputs.
+
+    Raises:
+        ValueError: on shapes that do not fit, a score that is not finite, a log-probability that is nan or above 0, or
+            if no item has any weight.
+    """
+    scores = _scores(chosen, rejected, one_vs_many)
+    weights = _weights(logp_chosen, logp_rejected, scores, one_vs_many)
+    return jnp.sum(weights * _correct(*scores, None, one_vs_many))
+
+
+def harm_aware_accuracy(
+    chosen: Numbers, rejected: Numbers, mean_reward: Numbers, *, one_vs_many: bool = False
+) -> Float[Array, ""]:
+    """HAcc: Acc that also accepts an item whose rejected output(s) score strictly below the prompt's mean score.
+
+    Args:
+        chosen: as for `accuracy`.
+        rejected: as for `accuracy`.
+        mean_reward: [prompts], V_P(x): the mean score of the initial policy's outputs on each prompt.
+        one_vs_many: as for `accuracy`.
+
+    Raises:
+        ValueError: on shapes that do not fit or entries that are not finite.
+    """
+    scores = _scores(chosen, rejected, one_vs_many)
+    return jnp.mean(_correct(*scores, _mean_reward(mean_reward, scores[1]), one_vs_many))
+
+
+def weighted_harm_aware_accuracy(
+    chosen: Numbers,
+    rejected: Numbers,
+    logp_chosen: Numbers,
+    logp_rejected: Numbers,
+    mean_reward: Numbers,
+    *,
+    one_vs_many: bool = False,
+) -> Float[Array, ""]:
+    """HAcc-W: HAcc with the item weights of Acc-W.
+
+    Args:
+        chosen: as for `accuracy`.
+        rejected: as for `accuracy`.
+        logp_chosen: as for `weighted_accuracy`.
+        logp_rejected: as for `weighted_accuracy`.
+        mean_reward: as for `harm_aware_accuracy`.
+        one_vs_many: as for `accuracy`.
+
+    Raises:
+        ValueError: as for `weighted_accuracy` and `harm_aware_accuracy`.
+    """
+    scores = _scores(chosen, rejected, one_vs_many)
+    weights = _weights(logp_chosen, logp_rejected, scores, one_vs_many)
+    return jnp.sum(weights * _correct(*scores, _mean_reward(mean_reward, scores[1]), one_vs_many))
+
+
+def _correct(
+    chosen: Float[Array, ...], rejected: Float[Array, ...], mean_reward: Float[Array, " X"] | None, one: bool
+) -> Float[Array, ...]:
+    """1 for each item that is right, else 0: [prompts, pairs], or [prompts] in one-vs-many."""
+    bar = chosen
+    if mean_reward is not None:
+        bar = jnp.maximum(chosen, mean_reward if one else mean_reward[:, None])
+    below = rejected < (bar[:, None] if one else bar)
+    return (jnp.all(below, axis=-1) if one else below).astype(rejected.dtype)
+
+
+def _scores(chosen: Any, rejected: Any, one_vs_many: Any) -> tuple[Array, Array]:
+    validate.choice("one_vs_many", one_vs_many, (False, True))
+    high, low = validate.as_floats("chosen", chosen), validate.as_floats("rejected", rejected)
+    if one_vs_many:
+        if high.ndim != 1 or low.ndim != 2 or high.shape[0] != low.shape[0]:
+            raise ValueError(
+                f"chosen has shape {high.shape} and rejected {low.shape}; with one_vs_many they must be [prompts] and "
+                "[prompts, M]"
+            )
+    elif high.ndim != 2 or high.shape != low.shape:
+        raise ValueError(f"chosen has shape {high.shape} and rejected {low.shape}; both must be [prompts, pairs]")
+    validate.require_finite("chosen", high)
+    validate.require_finite("rejected", low)
+    return jnp.asarray(high, validate.float_dtype()), jnp.asarray(low, validate.float_dtype())
+
+
+def _mean_reward(value: Any, rejected: Array) -> Array:
+    mean = validate.as_floats("mean_reward", value)
+    if mean.shape != rejected.shape[:1]:
+        raise ValueError(f"mean_reward has shape {mean.shape} but there are {rejected.shape[0]} prompts")
+    validate.require_finite("mean_reward", mean)
+    return jnp.asarray(mean, validate.float_dtype())
+
+
+def _weights(logp_chosen: Any, logp_rejected: Any, scores: tuple[Array, Array], one: bool) -> Array:
+    """One softmax over all items: [prompts, pairs], or [prompts] in one-vs-many."""
+    logps = []
+    for name, value, score in zip(("chosen", "rejected"), (logp_chosen, logp_rejected), scores, strict=True):
+        logp = validate.as_floats(f"logp_{name}", value)
+        if logp.shape != score.shape:
+            raise ValueError(f"logp_{name} has shape {logp.shape} but {name} has {score.shape}")
+        if not validate.is_traced(logp):
+            validate.require(f"logp_{name}", logp, logp <= 0, "a log-probability must be at most 0")
+        logps.append(jnp.asarray(logp, validate.float_dtype()))
+    high, low = logps
+    item = high + (jnp.sum(low, axis=-1) if one else low)
+    if not validate.is_traced(item) and not bool(jnp.any(item > -jnp.inf)):
+        raise ValueError("no item has any weight: each has an output of log-probability -inf")
+    return jax.nn.softmax(item, axis=None)
