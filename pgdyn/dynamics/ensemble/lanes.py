@@ -1,0 +1,310 @@
+r"""Many problems side by side: the batch axis last, one flow a lane.
+
+A lane's state is whichever of three is smallest, and its slope follows from dJ/dz (`pgdyn.objective`):
+
+    tabular   z                      z' = g / T^2
+    params    theta                  theta' = Phi^T g / T,             z = Phi theta / T
+    kernel    c with c(0) = 0        c' = g,                           z = z_0 + G c,   G = Phi Phi^T / T^2
+
+with g = dJ/dz; under the natural gradient g is replaced by F^+ g and the state is z or theta. With the lanes last every
+operation is elementwise or a reduction over a leading axis, which a CPU does a vector register of lanes at a time.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from pgdyn import policy
+from pgdyn.objective import Objective
+from pgdyn.problem import Problem
+
+
+class Layout(eqx.Module):
+    """What is the same for all lanes of a call, and fixes the compiled program.
+
+    Attributes:
+        form: "tabular", "params" or "kernel".
+        natural: whether the geometry is that of the natural gradient.
+        plain: whether the objective is the plain value of a reward, which has a shorter slope.
+    """
+
+    form: str = eqx.field(static=True)
+    natural: bool = eqx.field(static=True)
+    plain: bool = eqx.field(static=True)
+
+
+class Shared(eqx.Module):
+    """Arrays that every lane uses: features [P, K, D] and their Gram matrix [P, K, P, K], where they are shared."""
+
+    features: Array | None = None
+    gram: Array | None = None
+
+
+class Lane(eqx.Module):
+    """The data of L lanes, lanes last.
+
+    Attributes:
+        problem: the problems without their features; arrays [P, K, L], [P, L], [L].
+        features: [P, K, D, L] where each lane has its own and the state is theta.
+        gram: [P, K, P, K, L] where each lane has its own and the state is c.
+        start_logits: [P, K, L], z_0 where the state is c.
+        reference: [P, K, L], log-probabilities that the KL is measured against; None where nothing needs them.
+        kl: [L] where each lane has its own KL weight.
+        entropy: [L] where each lane has its own entropy weight.
+        t1: [L], end times.
+        goal: [L], targets, or None.
+    """
+
+    problem: Problem
+    features: Array | None
+    gram: Array | None
+    start_logits: Array | None
+    reference: Array | None
+    kl: Array | None
+    entropy: Array | None
+    t1: Array
+    goal: Array | None
+
+
+def choose_layout(problems: Problem, objective: Objective, geometry: str) -> Layout:
+    """The smallest state that serves."""
+    plain = isinstance(objective.kl, float) and isinstance(objective.entropy, float) and not objective.normalize_by_std
+    natural = geometry == "natural"
+    if problems.is_tabular:
+        form = "tabular"
+    elif natural or problems.params_shape[0] <= problems.num_prompts * problems.num_outputs:
+        form = "params"
+    else:
+        form = "kernel"
+    return Layout(form, natural, plain)
+
+
+def logits(layout: Layout, shared: Shared, lane: Lane, state: Array) -> Float[Array, "P K L"]:
+    """z of every lane, from its state."""
+    temperature = lane.problem.temperature
+    if layout.form == "tabular":
+        return state
+    if layout.form == "params":
+        if shared.features is not None:
+            return jnp.einsum("pkd,dl->pkl", shared.features, state) / temperature
+        return jnp.sum(lane.features * state[None, None], axis=2) / temperature
+    if shared.gram is not None:
+        moved = jnp.einsum("pkqj,qjl->pkl", shared.gram, state)
+    else:
+        moved = jnp.sum(lane.gram * state[None, None], axis=(2, 3))
+    return lane.start_logits + moved / temperature**2
+
+
+def push(layout: Layout, shared: Shared, lane: Lane, gradient: Float[Array, "P K L"]) -> Array:
+    """The state's slope under an euclidean gradient in the logits."""
+    temperature = lane.problem.temperature
+    if layout.form == "tabular":
+        return gradient / temperature**2
+    if layout.form == "kernel":
+        return gradient
+    if shared.features is not None:
+        return jnp.einsum("pkd,pkl->dl", shared.features, gradient) / temperature
+    return jnp.sum(lane.features * gradient[:, :, None], axis=(0, 1)) / temperature
+
+
+def slope(
+    layout: Layout, objective: Objective, shared: Shared, lane: Lane, state: Array, with_value: bool
+) -> tuple[Array, Array | None]:
+    """The state's slope, and the true value where it is wanted (it comes almost free with the slope)."""
+    z = logits(layout, shared, lane, state)
+    if layout.plain and not layout.natural:
+        return _plain_slope(layout, objective, shared, lane, z, with_value)
+    log_policy = z - jax.nn.logsumexp(z, axis=1, keepdims=True)
+    value = true_value(lane, log_policy) if with_value else None
+
+    def one(problem: Problem, kl: Any, entropy: Any, log_policy: Array, reference: Array | None) -> Array:
+        own = _with_weights(objective, kl, entropy)
+        reference = log_policy if reference is None else reference
+        if layout.natural:
+            return own.natural_signal(problem, log_policy, reference)
+        return own.logit_gradient(problem, log_policy, reference)
+
+    def each(fn: Any, *arguments: Any) -> Array:
+        axes = tuple(None if argument is None else -1 for argument in arguments)
+        return jax.vmap(fn, in_axes=axes, out_axes=-1)(*arguments)
+
+    gradient = each(one, lane.problem, lane.kl, lane.entropy, log_policy, lane.reference)
+    if not layout.natural:
+        return push(layout, shared, lane, gradient), value
+    if layout.form == "tabular":
+        return gradient - jnp.mean(gradient, axis=1, keepdims=True), value
+
+    def direction(problem: Problem, features: Array | None, log_policy: Array, signal: Array) -> Array:
+        own = shared.features if features is None else features
+        full = eqx.tree_at(lambda p: p.features, problem, own, is_leaf=lambda leaf: leaf is None)
+        return policy.natural_direction(full, log_policy, signal)
+
+    return each(direction, lane.problem, lane.features, log_policy, gradient), value
+
+
+def _plain_slope(
+    layout: Layout, objective: Objective, shared: Shared, lane: Lane, z: Array, with_value: bool
+) -> tuple[Array, Array | None]:
+    # The same as `Objective.logit_gradient` with nothing but a reward, without the logarithm of the normaliser: one
+    # exponential an output. Rewards are measured from the likeliest output's, for the reason given in `policy.advantage`.
+    reward = lane.problem.proxy_reward if objective.reward == "proxy" else lane.problem.true_reward
+    unnormalised = jnp.exp(z - jnp.max(z, axis=1, keepdims=True))
+    modal = unnormalised > 0.999  # not == 1: compiled code may round z and its maximum differently
+    inverse = 1 / jnp.sum(unnormalised, axis=1, keepdims=True)
+    anchor = jnp.max(jnp.where(modal, reward, -jnp.inf), axis=1, keepdims=True)
+    shifted = reward - anchor
+    mean = jnp.sum(unnormalised * shifted, axis=1, keepdims=True) * inverse
+    scale = lane.problem.prompt_weights[:, None] * inverse
+    gradient = unnormalised * scale * (shifted - mean)
+    value = None
+    if with_value:
+        true_anchor = jnp.max(jnp.where(modal, lane.problem.true_reward, -jnp.inf), axis=1, keepdims=True)
+        deviation = jnp.sum(unnormalised * (lane.problem.true_reward - true_anchor), axis=1, keepdims=True)
+        value = jnp.sum((true_anchor + deviation * inverse)[:, 0] * lane.problem.prompt_weights, axis=0)
+    return push(layout, shared, lane, gradient), value
+
+
+def _with_weights(objective: Objective, kl: Any, entropy: Any) -> Objective:
+    if kl is not None:
+        objective = eqx.tree_at(lambda o: o.kl, objective, kl)
+    if entropy is not None:
+        objective = eqx.tree_at(lambda o: o.entropy, objective, entropy)
+    return objective
+
+
+def true_value(lane: Lane, log_policy: Float[Array, "P K L"]) -> Float[Array, " L"]:
+    """V of the true reward in every lane."""
+    return jax.vmap(policy.value, in_axes=-1)(lane.problem, log_policy, lane.problem.true_reward)
+
+
+def start(layout: Layout, lane: Lane) -> Array:
+    """The state at t = 0."""
+    if layout.form == "tabular":
+        return lane.problem.initial_params / lane.problem.temperature
+    if layout.form == "params":
+        return lane.problem.initial_params
+    return jnp.zeros_like(lane.problem.true_reward)
+
+
+def final(layout: Layout, shared: Shared, lane: Lane, state: Array) -> dict[str, Array]:
+    """Observables at the end, lanes last."""
+    z = logits(layout, shared, lane, state)
+    log_policy = z - jax.nn.logsumexp(z, axis=1, keepdims=True)
+    value = jax.vmap(policy.value, in_axes=-1)
+    return {
+        "log_policy": log_policy,
+        "true_value": value(lane.problem, log_policy, lane.problem.true_reward),
+        "proxy_value": value(lane.problem, log_policy, lane.problem.proxy_reward),
+    }
+
+
+class Table:
+    """The host's view of a batch: every array lanes last, in the order in which lanes are run.
+
+    Gathering a chunk is then a slice or an index along the last axis of NumPy arrays. `order` maps a lane to its problem.
+    """
+
+    def __init__(
+        self, layout: Layout, problems: Problem, objective: Objective, t1: np.ndarray, goal: np.ndarray | None
+    ):
+        self.layout = layout
+        self._problems = problems
+        host = jax.tree.map(np.asarray, eqx.tree_at(lambda p: p.features, problems, None, is_leaf=_absent))
+        features = None if problems.features is None else np.asarray(problems.features)
+        own = features is not None and features.ndim == 4
+        self.shared = Shared()
+        gram = None
+        reference = _reference(problems, objective) if needs_reference(objective) else None
+        if layout.form == "kernel":
+            if own:
+                gram = np.einsum("npkd,nqjd->npkqj", features, features)
+            else:
+                self.shared = Shared(gram=jnp.asarray(np.einsum("pkd,qjd->pkqj", features, features)))
+        elif layout.form == "params" and not own:
+            self.shared = Shared(features=jnp.asarray(features))
+        self.order = np.argsort(-difficulty(host, objective, problems), kind="stable")
+        kl, entropy = (
+            np.asarray(weight) if np.ndim(weight) == 1 else None for weight in (objective.kl, objective.entropy)
+        )
+        lane = Lane(
+            problem=host,
+            features=features if own and layout.form == "params" else None,
+            gram=gram,
+            start_logits=_start(problems) if layout.form == "kernel" else None,
+            reference=reference,
+            kl=kl,
+            entropy=entropy,
+            t1=t1,
+            goal=goal,
+        )
+        # One copy, in running order and lanes last.
+        self.lane = jax.tree.map(lambda leaf: np.ascontiguousarray(np.moveaxis(leaf[self.order], 0, -1)), lane)
+
+    def restore(self, found: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Arrays lanes last and in running order, as arrays problems first and in the batch's order; states as params."""
+        back = {}
+        for name, values in found.items():
+            array = np.empty((len(self.order), *values.shape[:-1]), values.dtype)
+            array[self.order] = np.moveaxis(values, -1, 0)
+            back["params" if name == "state" else name] = array
+        back["params"] = self._params(back["params"])
+        return back
+
+    def _params(self, states: np.ndarray) -> np.ndarray:
+        temperature = np.asarray(self._problems.temperature)
+        if self.layout.form == "tabular":
+            return states * temperature[:, None, None]
+        if self.layout.form == "params":
+            return states
+        features = np.asarray(self._problems.features)
+        subscripts = "npkd,npk->nd" if features.ndim == 4 else "pkd,npk->nd"
+        moved = np.einsum(subscripts, features, states, optimize=True)
+        return np.asarray(self._problems.initial_params) + moved / temperature[:, None]
+
+    def take(self, lanes: np.ndarray | slice) -> Lane:
+        """The data of some lanes."""
+        return jax.tree.map(lambda leaf: leaf[..., lanes], self.lane)
+
+
+def needs_reference(objective: Objective) -> bool:
+    """Whether the objective has a KL term."""
+    return not isinstance(objective.kl, float)
+
+
+def difficulty(host: Problem, objective: Objective, problems: Problem) -> np.ndarray:
+    """-log pi_0 of the best output, the slowest prompt's: what the number of steps goes by, near enough to sort by."""
+    log_policy = _log_softmax(_start(problems))
+    reward = host.proxy_reward if objective.reward == "proxy" else host.true_reward
+    best = np.argmax(reward, axis=-1)[..., None]
+    return -np.take_along_axis(log_policy, best, axis=-1)[..., 0].min(axis=-1)
+
+
+def _start(problems: Problem) -> np.ndarray:
+    params = np.asarray(problems.initial_params)
+    temperature = np.asarray(problems.temperature)[:, None, None]
+    if problems.features is None:
+        return params / temperature
+    features = np.asarray(problems.features)
+    subscripts = "npkd,nd->npk" if features.ndim == 4 else "pkd,nd->npk"
+    return np.einsum(subscripts, features, params, optimize=True) / temperature
+
+
+def _reference(problems: Problem, objective: Objective) -> np.ndarray:
+    if objective.reference == "uniform":
+        return np.full(problems.true_reward.shape, -np.log(problems.num_outputs))
+    return _log_softmax(_start(problems))
+
+
+def _log_softmax(z: np.ndarray) -> np.ndarray:
+    z = z - z.max(axis=-1, keepdims=True)
+    return z - np.log(np.exp(z).sum(axis=-1, keepdims=True))
+
+
+def _absent(leaf: Any) -> bool:
+    return leaf is None

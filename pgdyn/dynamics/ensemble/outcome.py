@@ -1,0 +1,41 @@
+"""What a batch of flows leaves behind: the ends, the hitting times, and how each flow ended."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import equinox as eqx
+import numpy as np
+from jaxtyping import Float, Int
+
+from pgdyn.dynamics.result import Result
+
+
+class Outcome(eqx.Module):
+    """The ends of N flows. Arrays are NumPy's from the engine, JAX's from a traced reference run.
+
+    Attributes:
+        params: [N, *params], theta at the end (at the hitting time for a flow stopped there).
+        log_policy: [N, P, K], log-probabilities at the end, in nats.
+        true_value: [N], V of the true reward at the end, averaged over prompts.
+        proxy_value: [N], V of the proxy at the end.
+        hitting_time: [N], first t with true value >= target; inf where never, nan where no target was given.
+        steps: [N], steps tried, rejected ones included.
+        result: [N], a `pgdyn.Result` as an integer each.
+        settings: the arguments of the call, as (name, value) pairs.
+    """
+
+    params: Float[Any, "N *params"]
+    log_policy: Float[Any, "N P K"]
+    true_value: Float[Any, " N"]
+    proxy_value: Float[Any, " N"]
+    hitting_time: Float[Any, " N"]
+    steps: Int[Any, " N"]
+    result: Int[Any, " N"]
+    settings: tuple[tuple[str, Any], ...] = eqx.field(static=True)
+
+    @property
+    def message(self) -> str:
+        """How many flows ended in each way, in words."""
+        codes, counts = np.unique(np.asarray(self.result), return_counts=True)
+        return "; ".join(f"{n} {Result(int(code)).message}" for code, n in zip(codes, counts, strict=True))

@@ -1,0 +1,236 @@
+r"""Adaptive integration of a chunk of lanes: DOP853, each lane with its own time, step and end.
+
+One step of every lane is one pass of a `while_loop`; lanes that have ended stand still until few enough are left that the
+chunk is handed back. The step control is Hairer's for this pair (Hairer, Norsett, Wanner, section II.10): the error is
+
+    q = h |e5|^2 / sqrt(|e5|^2 + 0.01 |e3|^2),
+
+both norms root mean squares over the state of e / (atol + rtol max(|y|, |y_new|)); a step is kept when q <= 1 and the next
+one is 0.9 q^(-1/8) times as long, by factors from 0.2 to 10.
+
+A hit of the target is noticed at the end of the first step that reaches it, and what is needed to come back to that step is
+kept; `locate` then solves for the time inside it by steps of trial length, each as accurate as the integration itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from pgdyn.dynamics.ensemble import lanes, tableau
+from pgdyn.dynamics.ensemble.lanes import Lane, Layout, Shared
+from pgdyn.dynamics.result import Result
+from pgdyn.objective import Objective
+
+RUNNING = -1
+_SAFETY, _SHRINK, _GROW = 0.9, 0.2, 10.0
+_FIRST = 0.1  # largest change of the state in the first step, to first order; the error control corrects it at once
+
+
+class Hit(eqx.Module):
+    """The step in which each lane first reached its target: [L] arrays and the state at the step's start.
+
+    Attributes:
+        found: whether it has been reached.
+        time: start of that step.
+        step: its length.
+        state: the state at its start.
+        before: true value at its start.
+        after: true value at its end.
+    """
+
+    found: Bool[Array, " L"]
+    time: Float[Array, " L"]
+    step: Float[Array, " L"]
+    state: Array
+    before: Float[Array, " L"]
+    after: Float[Array, " L"]
+
+
+class Progress(eqx.Module):
+    """Where each lane stands.
+
+    Attributes:
+        state: [..., L].
+        slope: [..., L], its derivative.
+        time: [L].
+        step: [L], length of the next step.
+        value: [L], true value, where there is a target.
+        tried: [L], steps tried.
+        code: [L], RUNNING or a `pgdyn.Result`.
+        hit: the step of the first hit, where there is a target.
+    """
+
+    state: Array
+    slope: Array
+    time: Float[Array, " L"]
+    step: Float[Array, " L"]
+    value: Float[Array, " L"] | None
+    tried: Int[Array, " L"]
+    code: Int[Array, " L"]
+    hit: Hit | None
+
+
+class Control(eqx.Module):
+    """Tolerances and budgets, the same for every lane."""
+
+    rtol: Float[Array, ""]
+    atol: Float[Array, ""]
+    max_steps: Int[Array, ""]
+    stop_at_target: bool = eqx.field(static=True)
+
+
+def _combine(weights: dict[int, float], slopes: list[Array]) -> Array:
+    terms = [weight * slopes[i] for i, weight in weights.items()]
+    total = terms[0]
+    for term in terms[1:]:
+        total = total + term
+    return total
+
+
+def _take_step(field: Callable[..., Any], state: Array, slope: Array, step: Array) -> tuple[Array, list[Array]]:
+    slopes = [slope]
+    for weights in tableau.STAGES:
+        slopes.append(field(state + step * _combine(weights, slopes))[0])
+    return state + step * _combine(tableau.SOLUTION, slopes), slopes
+
+
+def _squared(error: Array) -> Array:
+    return jnp.mean(error * error, axis=tuple(range(error.ndim - 1)))
+
+
+def begin(layout: Layout, objective: Objective, shared: Shared, lane: Lane, unused: Bool[Array, " L"]) -> Progress:
+    """Every lane at t = 0; lanes that are only there to fill the chunk have ended already."""
+    goal = lane.goal
+    state = lanes.start(layout, lane)
+    slope, value = lanes.slope(layout, objective, shared, lane, state, goal is not None)
+    steepest = jnp.max(jnp.abs(slope), axis=tuple(range(slope.ndim - 1)))
+    step = jnp.minimum(_FIRST / jnp.maximum(steepest, 1e-300), lane.t1)
+    zero = jnp.zeros_like(lane.t1)
+    code = jnp.where(unused, Result.completed, RUNNING).astype(jnp.int32)
+    code = jnp.where(jnp.isfinite(steepest), code, Result.not_finite)
+    hit = None
+    if goal is not None and value is not None:
+        hit = Hit(value >= goal, zero, zero, state, value, value)
+    return Progress(state, slope, zero, step, value, jnp.zeros_like(code), code, hit)
+
+
+def advance(
+    layout: Layout,
+    objective: Objective,
+    shared: Shared,
+    lane: Lane,
+    control: Control,
+    progress: Progress,
+    leave: Int[Array, ""],
+) -> Progress:
+    """Steps until at most `leave` lanes are still running."""
+    goal = lane.goal
+
+    def field(state: Array) -> tuple[Array, Array | None]:
+        return lanes.slope(layout, objective, shared, lane, state, goal is not None)
+
+    def body(now: Progress) -> Progress:
+        running = now.code == RUNNING
+        remaining = lane.t1 - now.time
+        last = now.step >= remaining
+        step = jnp.where(last, remaining, now.step)
+        state, slopes = _take_step(field, now.state, now.slope, step)
+        slope, value = field(state)
+        slopes.append(slope)
+        scale = 1 / (control.atol + control.rtol * jnp.maximum(jnp.abs(now.state), jnp.abs(state)))
+        fifth = _squared(_combine(tableau.ERROR5, slopes) * scale)
+        third = _squared(_combine(tableau.ERROR3, slopes) * scale)
+        error = step * fifth / jnp.sqrt(fifth + 0.01 * third + 1e-300)
+        kept = (error <= 1) & running
+        factor = jnp.clip(_SAFETY * jnp.maximum(error, 1e-30) ** -0.125, _SHRINK, _GROW)
+        factor = jnp.where(jnp.isnan(error), _SHRINK, factor)
+        time = jnp.where(kept, jnp.where(last, lane.t1, now.time + step), now.time)
+        tried = now.tried + running.astype(now.tried.dtype)
+        stuck = running & ~kept & (now.time + _SHRINK * step == now.time)
+        code = now.code
+        code = jnp.where(running & (tried >= control.max_steps), Result.step_budget_spent, code)
+        code = jnp.where(stuck, Result.not_finite, code)
+        code = jnp.where(kept & (time >= lane.t1), Result.completed, code)
+        hit = now.hit
+        if hit is not None and goal is not None:
+            new = kept & ~hit.found & (value >= goal)
+            found = Hit(new, now.time, step, now.state, now.value, value)
+            hit = jax.tree.map(lambda a, b: jnp.where(new, a, b), found, hit)
+            hit = eqx.tree_at(lambda h: h.found, hit, now.hit.found | new)
+            if control.stop_at_target:
+                code = jnp.where(new, Result.reached_target, code)
+            value = jnp.where(kept, value, now.value)
+        return Progress(
+            state=jnp.where(kept, state, now.state),
+            slope=jnp.where(kept, slope, now.slope),
+            time=time,
+            # A last step cut short by the end says little about the length of a longer one, and nobody asks.
+            step=jnp.where(running, step * factor, now.step),
+            value=value,
+            tried=tried,
+            code=code.astype(now.code.dtype),
+            hit=hit,
+        )
+
+    if control.stop_at_target and progress.hit is not None:
+        at_start = (progress.code == RUNNING) & progress.hit.found
+        code = jnp.where(at_start, Result.reached_target, progress.code).astype(progress.code.dtype)
+        progress = eqx.tree_at(lambda p: p.code, progress, code)
+    return jax.lax.while_loop(lambda now: jnp.sum(now.code == RUNNING) > leave, body, progress)
+
+
+def locate(
+    layout: Layout, objective: Objective, shared: Shared, lane: Lane, hit: Hit
+) -> tuple[Float[Array, " L"], Array]:
+    """The hitting time of every lane, inf where the target was not reached, and the state there.
+
+    Newton's method on theta -> V(state after theta of the step) - target, kept inside a bracket by bisection.
+    """
+    goal = lane.goal
+
+    def field(state: Array) -> tuple[Array, Array | None]:
+        return lanes.slope(layout, objective, shared, lane, state, False)
+
+    def value(state: Array) -> Array:
+        z = lanes.logits(layout, shared, lane, state)
+        return lanes.true_value(lane, z - jax.nn.logsumexp(z, axis=1, keepdims=True))
+
+    first, _ = field(hit.state)
+    at_start = hit.step == 0
+
+    def try_at(fraction: Array) -> tuple[Array, Array, Array]:
+        state, _ = _take_step(field, hit.state, first, fraction * hit.step)
+        excess, rate = jax.jvp(value, (state,), (field(state)[0] * hit.step,))
+        return state, excess - goal, rate
+
+    def unfinished(carry: Any) -> Array:
+        count, _, _, _, _, moving = carry
+        return jnp.any(moving) & (count < 60)
+
+    def refine(carry: Any) -> Any:
+        count, low, high, fraction, _, moving = carry
+        state, excess, rate = try_at(fraction)
+        low = jnp.where(moving & (excess < 0), fraction, low)
+        high = jnp.where(moving & (excess >= 0), fraction, high)
+        newton = fraction - excess / rate
+        inside = (newton > low) & (newton < high)
+        new = jnp.where(inside, newton, (low + high) / 2)
+        precision = 1e-13 * (hit.time / jnp.maximum(hit.step, 1e-300) + fraction)
+        close = (jnp.abs(new - fraction) <= precision) | (excess == 0)
+        return count + 1, low, high, jnp.where(moving & ~close, new, fraction), state, moving & ~close
+
+    zero, one = jnp.zeros_like(hit.time), jnp.ones_like(hit.time)
+    secant = jnp.clip((goal - hit.before) / (hit.after - hit.before), 0.01, 0.99)
+    fraction = jnp.where(jnp.isfinite(secant), secant, 0.5)
+    moving = hit.found & ~at_start
+    carry = (jnp.zeros((), jnp.int32), zero, one, fraction, hit.state, moving)
+    _, _, _, fraction, state, _ = jax.lax.while_loop(unfinished, refine, carry)
+    time = jnp.where(at_start, hit.time, hit.time + fraction * hit.step)
+    state = jnp.where(at_start, hit.state, state)
+    return jnp.where(hit.found, time, jnp.inf), state
