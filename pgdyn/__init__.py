@@ -18,6 +18,7 @@ if os.environ.get("PGDYN_X64", "1") != "0":
 
 from pgdyn import estimators
 from pgdyn.dynamics.ascend import ascend
+from pgdyn.dynamics.ensemble import Outcome, flow_many
 from pgdyn.dynamics.flow import flow
 from pgdyn.dynamics.result import Result
 from pgdyn.dynamics.sampled import ascend_sampled
@@ -28,6 +29,7 @@ from pgdyn.version import __version__
 
 __all__ = [
     "Objective",
+    "Outcome",
     "Problem",
     "Result",
     "Trajectory",
@@ -36,5 +38,6 @@ __all__ = [
     "ascend_sampled",
     "estimators",
     "flow",
+    "flow_many",
     "stack",
 ]
