@@ -12,7 +12,7 @@ reference is the initial policy or the uniform one. For every choice the gradien
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import equinox as eqx
 import jax
@@ -88,7 +88,7 @@ class Objective(eqx.Module):
         return jnp.sum(problem.prompt_weights * policy.kl_divergences(*pair), axis=-1)
 
     def value(self, problem: Problem, params: Float[Array, "*params"]) -> Float[Array, ""]:
-        """J at `params`. With "detached" the std varies here, but `jax.grad` of this holds it constant, as `gradient` does."""
+        """J at `params`. `jax.grad` of it is `gradient`: with "detached" both hold the std constant."""
         log_policy = policy.log_policy(problem, params)
         reward = self.training_reward(problem)
         total = policy.value(problem, log_policy, reward) / self._scale(problem, log_policy, reward)
@@ -182,6 +182,19 @@ class Objective(eqx.Module):
         if _present(self.kl) and self.kl_direction == "forward":
             return self.kl * (jnp.exp(reference) - jnp.exp(log_policy))
         return 0.0
+
+
+def choose_objective(objective: Any, caller: str) -> Objective:
+    """`objective`, or the proxy's value alone for None.
+
+    Raises:
+        ValueError: if it is anything else than an `Objective`.
+    """
+    if objective is None:
+        return Objective()
+    if not isinstance(objective, Objective):
+        raise ValueError(f"objective is {objective!r:.80}; {caller} takes a pgdyn.Objective")
+    return objective
 
 
 def _weight(name: str, value: ArrayLike, minimum: float | None) -> float | Array:

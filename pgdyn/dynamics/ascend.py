@@ -19,7 +19,7 @@ from jaxtyping import Array, ArrayLike, Float, Int, PyTree
 from pgdyn import policy, validate
 from pgdyn.dynamics.optimizer import Optimizer, trace
 from pgdyn.dynamics.result import Result
-from pgdyn.objective import Objective
+from pgdyn.objective import Objective, choose_objective
 from pgdyn.problem import Problem, require_single
 from pgdyn.trajectory import Trajectory, observe
 
@@ -54,7 +54,7 @@ def ascend(
     steps = validate.count("steps", steps, minimum=1)
     save_every = validate.count("save_every", save_every, minimum=1)
     goal = None if target is None else validate.scalar("target", target)
-    objective = Objective() if objective is None else objective
+    objective = choose_objective(objective, "ascend")
     traced = trace(optax.sgd(0.1) if optimizer is None else optimizer, problem.initial_params)
     path = _run(problem, objective, traced, goal, steps, save_every)
     settings = (

@@ -18,7 +18,7 @@ from jaxtyping import Array, ArrayLike, Float
 
 from pgdyn import policy, validate
 from pgdyn.dynamics.result import Result
-from pgdyn.objective import Objective
+from pgdyn.objective import Objective, choose_objective
 from pgdyn.problem import Problem, require_single
 from pgdyn.trajectory import Trajectory, observe
 
@@ -87,7 +87,7 @@ def flow(
     points = validate.count("saves", saves, minimum=2)
     budget = validate.count("max_steps", max_steps, minimum=1)
     goal = None if target is None else validate.scalar("target", target)
-    objective = Objective() if objective is None else objective
+    objective = choose_objective(objective, "flow")
     solver = diffrax.Dopri8() if solver is None else solver
     adjoint = diffrax.RecursiveCheckpointAdjoint() if adjoint is None else adjoint
     path = _solve(problem, objective, end, goal, rtol_, atol_, points, geometry, solver, adjoint, budget)

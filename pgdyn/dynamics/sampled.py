@@ -21,7 +21,7 @@ from pgdyn import estimators, policy, validate
 from pgdyn.dynamics.ascend import ending, first_hit, save_counts, true_value
 from pgdyn.dynamics.optimizer import Optimizer, trace
 from pgdyn.estimators import Estimator
-from pgdyn.objective import Objective
+from pgdyn.objective import Objective, choose_objective
 from pgdyn.problem import Problem, require_single
 from pgdyn.trajectory import Trajectory, observe
 
@@ -62,7 +62,7 @@ def ascend_sampled(
     steps = validate.count("steps", steps, minimum=1)
     save_every = validate.count("save_every", save_every, minimum=1)
     goal = None if target is None else validate.scalar("target", target)
-    objective = Objective() if objective is None else objective
+    objective = choose_objective(objective, "ascend_sampled")
     estimator = estimators.Reinforce() if estimator is None else estimator
     if not isinstance(estimator, Estimator):
         raise ValueError(f"estimator must be a pgdyn.estimators.Estimator, got {estimator!r:.80}")
