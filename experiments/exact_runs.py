@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import dataclasses
 
+import equinox as eqx
 import jax
 import optax
 import xarray
+from jaxtyping import Array
 
 import pgdyn
 from experiments import log_time
-from pgdyn import Problem
+from pgdyn import Problem, Trajectory, validate
 
 CORRESPONDENCE = (
     "One update of gradient ascent with learning rate lr is one Euler step of length lr of the gradient flow, so u "
@@ -52,19 +54,11 @@ def run(
     Raises:
         ValueError: on bad settings.
     """
-    optimizer = optax.sgd(learning_rate)
-
-    def ascent(problem: Problem) -> pgdyn.Trajectory:
-        def part(updates: int, save_every: int) -> pgdyn.Trajectory:
-            return pgdyn.ascend(problem, updates, optimizer=optimizer, target=target, save_every=save_every)
-
-        return log_time.join(part, steps)
-
-    def flow(problem: Problem) -> pgdyn.Trajectory:
-        return pgdyn.flow(problem, learning_rate * steps, target=target, saves=flow_saves, rtol=rtol, atol=atol)
-
-    ascended = jax.jit(jax.vmap(jax.vmap(ascent)))(problems).to_dataset(dims)
-    flowed = jax.jit(jax.vmap(jax.vmap(flow)))(problems).to_dataset(dims)
+    steps = validate.count("steps", steps, minimum=1)
+    rate = validate.scalar("learning_rate", learning_rate, positive=True)
+    goal = validate.scalar("target", target)
+    ascended = _ascents(problems, rate, goal, steps).to_dataset(dims)
+    flowed = _flows(problems, rate * steps, goal, flow_saves, rtol, atol).to_dataset(dims)
     flowed = flowed.drop_vars([field.name for field in dataclasses.fields(Problem)], errors="ignore")
     flowed = flowed.rename({name: f"flow_{name}" for name in flowed.data_vars})
     ascended = ascended.rename(time="update")
@@ -76,10 +70,30 @@ def run(
     dataset.attrs = {
         **ascended.attrs,
         "dynamics": "ascend (variables along update) and flow (variables flow_*, along time)",
-        "settings": {"ascend": ascended.attrs["settings"], "flow": flowed.attrs["settings"]},
+        "settings": {"ascend": {"optimizer": "sgd"}, "flow": {"rtol": rtol, "atol": atol, "solver": "Dopri8"}},
         "correspondence": CORRESPONDENCE,
         "learning_rate": learning_rate,
         "steps": steps,
         "target": target,
     }
     return dataset
+
+
+@eqx.filter_jit
+def _ascents(problems: Problem, learning_rate: Array, target: Array, steps: int) -> Trajectory:
+    def one(problem: Problem) -> Trajectory:
+        def part(updates: int, save_every: int) -> Trajectory:
+            optimizer = optax.sgd(learning_rate)
+            return pgdyn.ascend(problem, updates, optimizer=optimizer, target=target, save_every=save_every)
+
+        return log_time.join(part, steps)
+
+    return jax.vmap(jax.vmap(one))(problems)
+
+
+@eqx.filter_jit
+def _flows(problems: Problem, t1: Array, target: Array, saves: int, rtol: float, atol: float) -> Trajectory:
+    def one(problem: Problem) -> Trajectory:
+        return pgdyn.flow(problem, t1, target=target, saves=saves, rtol=rtol, atol=atol)
+
+    return jax.vmap(jax.vmap(one))(problems)

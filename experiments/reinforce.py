@@ -8,17 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import xarray
+from jaxtyping import Array
 
 import pgdyn
 from experiments import controlled_problems as paper
 from experiments import log_time
-from pgdyn import Problem, validate
-from pgdyn.estimators import Estimator
+from pgdyn import Problem, Trajectory, validate
+from pgdyn.estimators import Estimator, Reinforce
 from pgdyn.validate import Numbers
 
 SEEDS = 200
@@ -69,32 +71,16 @@ def run(
     coordinates = paper.grid_coordinates(initial_policies, true_reward, training_rewards, output_names)
     shape = problems.true_reward.shape[:2]
     root = jax.random.key(validate.count("root_seed", root_seed, minimum=0))
-    optimizer = optax.sgd(learning_rate)
-
-    def one(problem: Problem, number: jax.Array, seed: jax.Array) -> pgdyn.Trajectory:
-        key = jax.random.fold_in(jax.random.fold_in(root, number), seed)
-
-        def part(updates: int, save_every: int) -> pgdyn.Trajectory:
-            return pgdyn.ascend_sampled(
-                problem,
-                updates,
-                key,
-                estimator=estimator,
-                optimizer=optimizer,
-                target=target,
-                save_every=save_every,
-            )
-
-        return log_time.join(part, steps)
-
-    over_seeds = jax.vmap(one, in_axes=(None, None, 0))
-    compiled = jax.jit(jax.vmap(jax.vmap(over_seeds, in_axes=(0, 0, None)), in_axes=(0, 0, None)))
+    steps = validate.count("steps", steps, minimum=1)
+    rate = validate.scalar("learning_rate", learning_rate, positive=True)
+    goal = validate.scalar("target", target)
+    estimator = Reinforce() if estimator is None else estimator
     numbers = jnp.arange(shape[0] * shape[1]).reshape(shape)
     dims = ("initial_probability", "training_reward", "seed")
     parts = []
     for first in range(0, seeds, chunk):
         last = min(first + chunk, seeds)
-        part = compiled(problems, numbers, jnp.arange(first, last)).to_dataset(dims)
+        part = _runs(problems, numbers, jnp.arange(first, last), root, rate, goal, estimator, steps).to_dataset(dims)
         parts.append(part.drop_vars(_UNUSED).assign_coords(seed=np.arange(first, last)))
         if progress is not None:
             progress(last, seeds)
@@ -104,6 +90,7 @@ def run(
     dataset = dataset.merge(shared).rename(time="update")
     dataset.attrs = {
         **parts[0].attrs,
+        "settings": {"optimizer": "sgd", "estimator": type(estimator).__name__, "group_size": estimator.group_size},
         "learning_rate": learning_rate,
         "steps": steps,
         "target": target,
@@ -112,3 +99,34 @@ def run(
         "keys": "fold_in(fold_in(key(root_seed), number of the problem in the grid), seed)",
     }
     return dataset.assign_coords(coordinates)
+
+
+@eqx.filter_jit
+def _runs(
+    problems: Problem,
+    numbers: Array,
+    seeds: Array,
+    root: Array,
+    learning_rate: Array,
+    target: Array,
+    estimator: Estimator,
+    steps: int,
+) -> Trajectory:
+    def one(problem: Problem, number: Array, seed: Array) -> Trajectory:
+        key = jax.random.fold_in(jax.random.fold_in(root, number), seed)
+
+        def part(updates: int, save_every: int) -> Trajectory:
+            return pgdyn.ascend_sampled(
+                problem,
+                updates,
+                key,
+                estimator=estimator,
+                optimizer=optax.sgd(learning_rate),
+                target=target,
+                save_every=save_every,
+            )
+
+        return log_time.join(part, steps)
+
+    over_seeds = jax.vmap(one, in_axes=(None, None, 0))
+    return jax.vmap(jax.vmap(over_seeds, in_axes=(0, 0, None)), in_axes=(0, 0, None))(problems, numbers, seeds)
