@@ -104,11 +104,12 @@ def _sentence(complaint: str) -> str:
     title, rows = (lines[0].strip("─ "), lines[1:]) if lines else ("", [])
     sections: list[list[str]] = [[]]
     for row in rows:
-        if row.strip() and not row.strip("─ "):
+        if row.strip() and not row.strip("─- "):
             sections.append([])
         elif row.strip():
             sections[-1].append(row)
-    first = sections[0]
+    # Where the terminal has no box-drawing characters the title stands above a rule instead of in the frame.
+    first, *others = [section for section in sections if section] or [[]]
     if title == "Required options":
         # Each name is followed by its help, further to the right.
         inset = [len(row) - len(row.lstrip()) for row in first]
@@ -118,9 +119,9 @@ def _sentence(complaint: str) -> str:
         sentence = f"no command given: {sentence}"
     if conversion := re.match(r"Error parsing (\S+): .*- <class '\w+'>: (.*)", sentence):
         sentence = f"{conversion[1]}: {conversion[2]}"
-    for section in sections[1:]:
-        if section and section[0].strip().startswith("Perhaps you meant") and len(section) > 1:
+    for section in others:
+        if section[0].strip().startswith("Perhaps you meant") and len(section) > 1:
             sentence += f"; did you mean {section[1].split()[0]}?"
-        elif section and section[0].strip().startswith("Available subcommands"):
+        elif section[0].strip().startswith("Available subcommands"):
             sentence += "; " + " ".join(" ".join(section).split())
     return sentence or "the command line was not understood"
