@@ -48,12 +48,13 @@ def _unprinted_arrays(part: Any) -> Iterator[np.ndarray]:
     # A jaxpr prints scalar literals in full but arrays as "[...]": a jitted schedule's table is such an array.
     if isinstance(part, ClosedJaxpr):
         yield from map(np.asarray, part.consts)
-        yield from _unprinted_arrays(part.jaxpr)
-    elif isinstance(part, Jaxpr):
+    if isinstance(part, Jaxpr):  # from jax 0.11 on a closed one as well, whose `jaxpr` is itself
         for equation in part.eqns:
             yield from _unprinted_arrays(list(equation.invars))
             yield from _unprinted_arrays(list(equation.params.values()))
         yield from _unprinted_arrays(list(part.outvars))
+    elif isinstance(part, ClosedJaxpr):
+        yield from _unprinted_arrays(part.jaxpr)
     elif isinstance(part, Literal):
         yield np.asarray(part.val)
     elif isinstance(part, np.ndarray | jax.Array):
