@@ -1,0 +1,1 @@
+"""Reward errors: families of them, which help and which harm, and the best one that there is."""
