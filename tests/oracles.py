@@ -156,7 +156,7 @@ def value_gradient(setting: Setting, params: np.ndarray, reward: np.ndarray) -> 
     slope = setting.prompt_weights[:, None] * pi * advantage / setting.temperature
     if setting.features is None:
         return slope
-    return sum(phi.T @ row for phi, row in zip(setting.features, slope, strict=True))
+    return np.sum([phi.T @ row for phi, row in zip(setting.features, slope, strict=True)], axis=0)
 
 
 def fisher(setting: Setting, params: np.ndarray) -> np.ndarray:

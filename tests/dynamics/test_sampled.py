@@ -83,7 +83,7 @@ def test_every_update_of_a_long_run_is_a_possible_one(shape):
     setting = make_setting(2, shape)
     run = pgdyn.ascend_sampled(setting.problem(), 600, KEY, optimizer=optax.sgd(0.1))
     path = np.asarray(run.params)
-    drawn = np.zeros(5)
+    sequence = []
     expected = np.zeros(5)
     for before, after in itertools.pairwise(path):
         pi = np.exp(oracles.log_policy(setting, before))[0]
@@ -93,9 +93,13 @@ def test_every_update_of_a_long_run_is_a_possible_one(shape):
         moves = 0.1 * setting.proxy_reward[0][:, None] * scores
         distance = np.abs(moves - (after - before).reshape(1, -1)).max(axis=1)
         assert distance.min() < 1e-12
-        drawn[distance.argmin()] += 1
+        sequence.append(distance.argmin())
         expected += pi
+    drawn = np.bincount(sequence, minlength=5)
     np.testing.assert_array_less(np.abs(drawn - expected), 4.5 * np.sqrt(expected) + 3)
+    # No stretch of random numbers is used twice.
+    agreement = [np.mean(np.equal(sequence[lag:], sequence[:-lag])) for lag in range(1, 400)]
+    assert max(agreement) < 0.9
 
 
 def test_the_optimiser_sees_the_sampled_gradient():
