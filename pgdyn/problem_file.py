@@ -61,23 +61,46 @@ def load_problem(path: str | os.PathLike[str]) -> Problem:
         ValueError: naming the file and the line, key or entry that is wrong.
     """
     path = pathlib.Path(path)
-    table = _parse(path, _read(path))
+    table = read_table(path)
     with _naming(path):
-        written = _canonical(table)
-        arrays = {field: _array(field, key, table[key]) for field, key in written.items()}
-        if "true_reward" not in arrays and written.get("proxy_reward") == "rewards":
-            written["true_reward"], arrays["true_reward"] = "rewards", arrays.pop("proxy_reward")
-        if "true_reward" not in arrays:
-            raise ValueError("the key true_reward (or ground_truth_rewards) is missing")
-        if "initial_params" in arrays and "initial_policy" in arrays:
-            starts = f"{written['initial_params']} or {written['initial_policy']}"
-            raise ValueError(f"give {starts}, not both: each of them sets the start")
+        arrays, written = table_arrays(table)
         try:
             return _build(arrays)
         except ValueError as error:
             # The constructors speak of fields; a reader of the file looks for the key that stands in it.
             renamed = re.sub(r"\w+", lambda word: written.get(word[0], word[0]), str(error))
             raise ValueError(renamed) from None
+
+
+def read_table(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The keys and values of a TOML or JSON file, whatever they mean; raises as `load_problem` does."""
+    path = pathlib.Path(path)
+    return _parse(path, _read(path))
+
+
+def table_arrays(table: dict[str, Any], *, complete: bool = True) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """The arrays of a problem file's table, shaped as written there.
+
+    Args:
+        table: the keys of a problem file and their values.
+        complete: whether the table must hold a true reward.
+
+    Returns:
+        The arrays by field name, and for each field the key that gives it.
+
+    Raises:
+        ValueError: naming the key or entry that is wrong.
+    """
+    written = _canonical(table)
+    arrays = {field: _array(field, key, table[key]) for field, key in written.items()}
+    if complete and "true_reward" not in arrays and written.get("proxy_reward") == "rewards":
+        written["true_reward"], arrays["true_reward"] = "rewards", arrays.pop("proxy_reward")
+    if complete and "true_reward" not in arrays:
+        raise ValueError("the key true_reward (or ground_truth_rewards) is missing")
+    if "initial_params" in arrays and "initial_policy" in arrays:
+        starts = f"{written['initial_params']} or {written['initial_policy']}"
+        raise ValueError(f"give {starts}, not both: each of them sets the start")
+    return arrays, written
 
 
 def save_problem(problem: Problem, path: str | os.PathLike[str]) -> None:

@@ -22,7 +22,10 @@ from pgdyn.version import __version__
 
 # The one place where subcommands are registered: each is the function of its own name in pgdyn/cli/<name>.py. Its
 # arguments become options, its docstring the help, and the int that it returns the exit code.
-COMMANDS = ("simulate",)
+COMMANDS = (
+    "simulate",
+    "sweep",
+)
 
 _DESCRIPTION = (
     "How a softmax policy moves under policy gradient when its reward is not quite the one that matters.\n\n"
