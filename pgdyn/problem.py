@@ -383,8 +383,20 @@ def _fit(features: Any, policy: Any, temperature: Any) -> Any:
     return xp.matmul(inverse, goal[..., None])[..., 0]
 
 
+def _require_finite_logits(features: Any, params: Any, temperature: Any) -> None:
+    # A start at nan would cost a solver its whole step budget before it gave up.
+    if any(map(validate.is_traced, (features, params, temperature))):
+        return
+    with np.errstate(over="ignore", invalid="ignore"):
+        logits = params if features is None else np.einsum("...pkd,...d->...pk", features, params)
+        logits = logits / _expand(temperature, 2)
+    rule = "features @ initial_params / temperature must be finite"
+    validate.require("initial logits", logits, np.isfinite(logits), rule)
+
+
 def _assemble(features: Any, fields: dict[str, Any], params: Any, temperature: Any, weights: Any) -> Problem:
     shape = fields["true_reward"].shape
+    _require_finite_logits(features, params, temperature)
     return Problem(
         None if features is None else _device(features),
         _device(fields["true_reward"]),

@@ -315,6 +315,10 @@ REFUSED = [
         lambda: L(FEATURES, TRUE, initial_params=[0, 0, 0], initial_policy=POLICY),
         "give initial_params or initial_policy, not both: each of them sets the start",
     ),
+    (
+        lambda: L(1e200 * np.eye(2), [1, 0], initial_params=[0, -1e200]),
+        "initial logits[0, 1] is -inf; features @ initial_params / temperature must be finite",
+    ),
     # with_proxy and stack
     (
         lambda: T(POLICY, TRUE).with_proxy([1, 2]),
