@@ -26,7 +26,8 @@ _FORBIDDEN = 1e6
 def settle(figure: Figure) -> RendererAgg:
     """Fixes the layout as it now is, so that labels can be placed in it; gives the renderer to measure them with."""
     canvas = figure.canvas if isinstance(figure.canvas, FigureCanvasAgg) else FigureCanvasAgg(figure)
-    figure.draw_without_rendering()
+    for _ in range(2):  # the layout's first pass can change the ticks, and with them the room that labels need
+        figure.draw_without_rendering()
     figure.set_layout_engine("none")
     return canvas.get_renderer()
 
