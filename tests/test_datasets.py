@@ -279,3 +279,21 @@ def test_the_git_revision_is_that_of_the_checkout_or_absent(monkeypatch, tmp_pat
     monkeypatch.setattr(provenance, "__file__", str(package / "provenance.py"))
     monkeypatch.setenv("PATH", "")
     assert revision() is None
+
+
+def test_a_failed_replacement_brings_the_old_folder_back(tmp_path, monkeypatch):
+    path = tmp_path / "results"
+    path.mkdir()
+    (path / "old").write_text("old")
+    rename = type(path).rename
+
+    def fail(self, target):
+        if ".partial-" in self.name:
+            raise OSError(28, "No space left on device")
+        return rename(self, target)
+
+    monkeypatch.setattr(type(path), "rename", fail)
+    with pytest.raises(OSError, match="No space"), datasets.whole_folder(path, overwrite=True) as folder:
+        (folder / "new").write_text("new")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["results"]
+    assert [entry.name for entry in path.iterdir()] == ["old"]
