@@ -8,8 +8,8 @@ without a bound on the range speed is bought by scale alone; the default allows 
 
 Projected ascent with an optax optimiser from several starts, all run side by side. The slope is the adjoint's
 (`pgdyn.errors.sensitivity`): dV_G/dr_P at t1, or -dV_G/dr_P / (T dV_G/dt) at T, the slope of log T. A start that
-does not reach the target before t1 climbs V_G(t1) until it does. The problem is not convex: what is returned is the best
-proxy met, never a worse one than the best start, the ground truth itself included.
+does not reach the target before t1 climbs V_G(t1) until it does. The problem is not convex: what is returned is the
+best proxy met, never a worse one than the best start, the ground truth itself included.
 """
 
 from __future__ import annotations
@@ -37,11 +37,12 @@ class Design(eqx.Module):
 
     Attributes:
         proxy_reward: [P, K].
-        hitting_time: first time with true_value >= target of the flow on it; inf for never before t1, nan without a target.
+        hitting_time: first time with true_value >= target of the flow on it; inf for never before t1, nan without a
+            target.
         true_value: at t1.
         starts: [S, P, K], where the searches began; the first is the truth, brought within the bounds.
-        history: [S, steps + 1], what each search had reached before every update: hitting times with a target (inf where
-            not before t1), else true values at t1.
+        history: [S, steps + 1], what each search had reached before every update: hitting times with a target (inf
+            where not before t1), else true values at t1.
     """
 
     proxy_reward: Float[Array, "P K"]
@@ -121,18 +122,18 @@ def design(
         lower: number, [K] or [P, K], the least reward of each output; None for the truth's least.
         upper: likewise the largest; None for the truth's largest.
         max_range: largest max - min within a prompt; None for the largest of the truth's prompts.
-        budget: largest Euclidean size of the error r_P - r_G, over all prompts; None for no limit. With a budget the truth
-            itself has to be within the bounds.
+        budget: largest Euclidean size of the error r_P - r_G, over all prompts; None for no limit. With a budget the
+            truth itself has to be within the bounds.
         steps: updates of each search.
-        optimizer: an optax transformation that minimises; None for `optax.adam` with a rate that falls from 0.1 to 0.001
-            of the range as a cosine.
+        optimizer: an optax transformation that minimises; None for `optax.adam` with a rate that falls from 0.1 to
+            0.001 of the range as a cosine.
         random_starts: number of random starts.
         key: a `jax.random.key` for them; needed where `random_starts` is not 0, None for `jax.random.key(0)`.
         max_steps: step budget of each flow; a search that spends it stays where it is.
 
     Raises:
-        ValueError: on a batch, numbers out of range, bounds or a range that no proxy can meet, or a target that the start
-            meets already.
+        ValueError: on a batch, numbers out of range, bounds or a range that no proxy can meet, or a target that the
+            start meets already.
     """
     require_single(problem, "design")
     end = validate.scalar("t1", t1, positive=True)

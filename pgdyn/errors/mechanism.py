@@ -24,12 +24,12 @@ So "low ground truth" in the paper's harmful types is read as "misses the target
 proxy at the start". Errors on good outputs have no type in the paper's table, and have none here unless they lift other
 outputs above H_P; neither have mediocre outputs whose proxy is lowered but still above V_P.
 
-Errors on several outputs: the type of the proxy is that of the output that outweighs the others, first among the
-types that imply an effect (hacking, stalling, escaping), and only without any of those among the benign ones. The weight
-is w_p pi_0(y) |e(y)|, the change of w_p pi_0(y) A_P(y), the output's attraction at the start (theory: attraction);
-for hacking e(y) is replaced by what the gap to the best good output is off by, (r_P(y) - H_P) - (r_G(y) - H_G), which is
-positive even where the error is that good outputs were lowered. With several prompts every prompt has
-a target at the same height between its own V_G and its best truth.
+Errors on several outputs: the type of the proxy is that of the output that outweighs the others, first among the types
+that imply an effect (hacking, stalling, escaping), and only without any of those among the benign ones. The weight is
+w_p pi_0(y) |e(y)|, the change of w_p pi_0(y) A_P(y), the output's attraction at the start (theory: attraction). For
+hacking e(y) is replaced by what the gap to the best good output is off by, (r_P(y) - H_P) - (r_G(y) - H_G), which is
+positive even where the error is that good outputs were lowered. With several prompts every prompt has a target of its
+own, at the same height between its V_G and its best truth.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ def _height(problem: Problem, true_value: Array, best: Array, target: Array) -> 
 
 
 def _error(difference: Float[Array, "P K"], rounding: Array) -> Float[Array, "P K"]:
-    """The differences counted from each prompt's most frequent one; among equally frequent ones, the smallest in size."""
+    """The differences counted from each prompt's most frequent one; of equally frequent ones, the smallest in size."""
     alike = jnp.abs(difference[:, :, None] - difference[:, None, :]) <= rounding
     counts = jnp.sum(alike, axis=-1)
     most = counts == jnp.max(counts, axis=-1, keepdims=True)

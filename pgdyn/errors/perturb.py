@@ -58,7 +58,6 @@ class Errors(eqx.Module):
 class Family(eqx.Module):
     """A way of getting rewards wrong. Call it with a problem, and a key where it draws at random."""
 
-    @abc.abstractmethod
     def __call__(self, problem: Problem, key: Array | None = None) -> Errors:
         """The family's proxies of `problem`.
 
@@ -69,14 +68,19 @@ class Family(eqx.Module):
         Raises:
             ValueError: on a batch of problems, or one that the family cannot be made for.
         """
+        require_single(problem, type(self).__name__)
+        return self._make(problem, key)
+
+    @abc.abstractmethod
+    def _make(self, problem: Problem, key: Array | None) -> Errors: ...
 
 
 class SingleOutput(Family):
     """One output of one prompt gets another reward: M = P K V, values fastest.
 
     Attributes:
-        values: [V], the new rewards, or what is added to the true ones; None for `count` of them, evenly spaced over the
-            range of the problem's true rewards.
+        values: [V], the new rewards, or what is added to the true ones; None for `count` of them, evenly spaced over
+            the range of the problem's true rewards.
         count: V where `values` is None.
         relative: whether values are added instead of set.
     """
@@ -92,8 +96,7 @@ class SingleOutput(Family):
         self.count = validate.count("count", count, minimum=1) if values is None else len(self.values or ())
         self.relative = relative
 
-    def __call__(self, problem: Problem, key: Array | None = None) -> Errors:
-        require_single(problem, "SingleOutput")
+    def _make(self, problem: Problem, key: Array | None) -> Errors:
         truth = problem.true_reward
         prompts, outputs = truth.shape
         if self.values is None:
@@ -112,8 +115,7 @@ class SingleOutput(Family):
 class Swap(Family):
     """Two outputs of one prompt exchange their rewards: M = P K (K - 1) / 2."""
 
-    def __call__(self, problem: Problem, key: Array | None = None) -> Errors:
-        require_single(problem, "Swap")
+    def _make(self, problem: Problem, key: Array | None) -> Errors:
         prompts, outputs = problem.true_reward.shape
         pairs = [(p, y, z) for p in range(prompts) for y, z in itertools.combinations(range(outputs), 2)]
         if not pairs:
@@ -156,8 +158,7 @@ class Noise(Family):
         validate.choice("correlation", correlation, ("independent", "features"))
         self.correlation = correlation
 
-    def __call__(self, problem: Problem, key: Array | None = None) -> Errors:
-        require_single(problem, "Noise")
+    def _make(self, problem: Problem, key: Array | None) -> Errors:
         if key is None:
             raise ValueError("Noise draws at random and needs a key, for instance jax.random.key(0)")
         size = len(self.scales) * self.draws
@@ -185,8 +186,7 @@ class Clip(Family):
     def __init__(self, fractions: Numbers = (0.1, 0.25, 0.5, 0.75)):
         self.fractions = _numbers("fractions", fractions, minimum=0.0, maximum=1.0)
 
-    def __call__(self, problem: Problem, key: Array | None = None) -> Errors:
-        require_single(problem, "Clip")
+    def _make(self, problem: Problem, key: Array | None) -> Errors:
         low, high = _range(problem.true_reward)
         cut = jnp.asarray(self.fractions)[:, None, None] * (high - low)[None]
         below = jnp.maximum(problem.true_reward[None], low[None] + cut)
@@ -208,8 +208,7 @@ class Compress(Family):
     def __init__(self, powers: Numbers = (0.25, 0.5, 2.0, 4.0, 8.0)):
         self.powers = _numbers("powers", powers, positive=True)
 
-    def __call__(self, problem: Problem, key: Array | None = None) -> Errors:
-        require_single(problem, "Compress")
+    def _make(self, problem: Problem, key: Array | None) -> Errors:
         powers = np.asarray(self.powers)
         return Errors(_rescaled(problem.true_reward, lambda u: u ** powers[:, None, None]), {"power": powers})
 
@@ -231,8 +230,7 @@ class Temperature(Family):
             if abs(tau) < 1e-3:
                 raise ValueError(f"temperatures[{i}] is {tau:g}; it must be at least 0.001 in size")
 
-    def __call__(self, problem: Problem, key: Array | None = None) -> Errors:
-        require_single(problem, "Temperature")
+    def _make(self, problem: Problem, key: Array | None) -> Errors:
         tau = np.asarray(self.temperatures)[:, None, None]
 
         def tilt(u: Array) -> Array:
@@ -256,8 +254,7 @@ class Censor(Family):
     def __init__(self, thresholds: Numbers = (0.01, 0.03, 0.1, 0.2, 0.3)):
         self.thresholds = _numbers("thresholds", thresholds, minimum=0.0, maximum=1.0)
 
-    def __call__(self, problem: Problem, key: Array | None = None) -> Errors:
-        require_single(problem, "Censor")
+    def _make(self, problem: Problem, key: Array | None) -> Errors:
         initial = jnp.exp(policy.log_policy(problem, problem.initial_params))
         thresholds = np.asarray(self.thresholds)
         low, _ = _range(problem.true_reward)
@@ -284,8 +281,7 @@ class Mixture(Family):
             other = jnp.asarray(other)
         self.other = other
 
-    def __call__(self, problem: Problem, key: Array | None = None) -> Errors:
-        require_single(problem, "Mixture")
+    def _make(self, problem: Problem, key: Array | None) -> Errors:
         shape = problem.true_reward.shape
         other = problem.proxy_reward if self.other is None else self.other
         if other.shape not in (shape, shape[1:]):
@@ -293,7 +289,7 @@ class Mixture(Family):
         weights = np.asarray(self.weights)
         share = weights[:, None, None]
         mixed = (1 - share) * problem.true_reward[None] + share * jnp.broadcast_to(other, (1, *shape))
-        return Errors(mixed, {"weight": weights})
+        return Errors(jnp.asarray(mixed), {"weight": weights})
 
 
 class Subsets(Family):
@@ -310,8 +306,7 @@ class Subsets(Family):
     def __init__(self, shifts: Numbers = (-0.5, 0.5)):
         self.shifts = _numbers("shifts", shifts)
 
-    def __call__(self, problem: Problem, key: Array | None = None) -> Errors:
-        require_single(problem, "Subsets")
+    def _make(self, problem: Problem, key: Array | None) -> Errors:
         outputs = problem.num_outputs
         if outputs > MAX_SUBSET_OUTPUTS:
             raise ValueError(

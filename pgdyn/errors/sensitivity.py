@@ -94,7 +94,6 @@ def value_and_slope(
     problem: Problem, t: Float[Array, ""], *, rtol: float = RTOL, atol: float = ATOL, max_steps: int = 65536
 ) -> tuple[Float[Array, ""], Float[Array, "P K"], Float[Array, ""]]:
     """V_G(t), its derivative in the proxy, and dV_G/dt(t), from one flow and its adjoint."""
-
     reference = Objective().reference_log_policy(problem)
 
     def end_value(proxy: Array) -> tuple[Array, Array]:
