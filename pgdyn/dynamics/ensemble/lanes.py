@@ -12,7 +12,7 @@ operation is elementwise or a reduction over a leading axis, which a CPU does a 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -25,18 +25,22 @@ from pgdyn.objective import Objective
 from pgdyn.problem import Problem
 
 
-class Layout(eqx.Module):
+class Layout(NamedTuple):
     """What is the same for all lanes of a call, and fixes the compiled program.
 
     Attributes:
         form: "tabular", "params" or "kernel".
         natural: whether the geometry is that of the natural gradient.
         plain: whether the objective is the plain value of a reward, which has a shorter slope.
+        weighted: whether prompt weights differ from 1 (several prompts).
+        scaled: whether any temperature differs from 1.
     """
 
-    form: str = eqx.field(static=True)
-    natural: bool = eqx.field(static=True)
-    plain: bool = eqx.field(static=True)
+    form: str
+    natural: bool
+    plain: bool
+    weighted: bool
+    scaled: bool
 
 
 class Shared(eqx.Module):
@@ -82,46 +86,88 @@ def choose_layout(problems: Problem, objective: Objective, geometry: str) -> Lay
         form = "params"
     else:
         form = "kernel"
-    return Layout(form, natural, plain)
+    weighted = bool(np.any(np.asarray(problems.prompt_weights) != 1))
+    scaled = bool(np.any(np.asarray(problems.temperature) != 1))
+    return Layout(form, natural, plain, weighted, scaled)
 
 
 def logits(layout: Layout, shared: Shared, lane: Lane, state: Array) -> Float[Array, "P K L"]:
     """z of every lane, from its state."""
-    temperature = lane.problem.temperature
     if layout.form == "tabular":
         return state
     if layout.form == "params":
         if shared.features is not None:
-            return jnp.einsum("pkd,dl->pkl", shared.features, state) / temperature
-        return jnp.sum(lane.features * state[None, None], axis=2) / temperature
+            z = jnp.einsum("pkd,dl->pkl", shared.features, state)
+        else:
+            z = jnp.sum(lane.features * state[None, None], axis=2)
+        return z / lane.problem.temperature if layout.scaled else z
     if shared.gram is not None:
         moved = jnp.einsum("pkqj,qjl->pkl", shared.gram, state)
     else:
         moved = jnp.sum(lane.gram * state[None, None], axis=(2, 3))
-    return lane.start_logits + moved / temperature**2
+    return lane.start_logits + (moved / lane.problem.temperature**2 if layout.scaled else moved)
 
 
 def push(layout: Layout, shared: Shared, lane: Lane, gradient: Float[Array, "P K L"]) -> Array:
     """The state's slope under an euclidean gradient in the logits."""
-    temperature = lane.problem.temperature
     if layout.form == "tabular":
-        return gradient / temperature**2
+        return gradient / lane.problem.temperature**2 if layout.scaled else gradient
     if layout.form == "kernel":
         return gradient
     if shared.features is not None:
-        return jnp.einsum("pkd,pkl->dl", shared.features, gradient) / temperature
-    return jnp.sum(lane.features * gradient[:, :, None], axis=(0, 1)) / temperature
+        moved = jnp.einsum("pkd,pkl->dl", shared.features, gradient)
+    else:
+        moved = jnp.sum(lane.features * gradient[:, :, None], axis=(0, 1))
+    return moved / lane.problem.temperature if layout.scaled else moved
+
+
+class Anchor(eqx.Module):
+    """Where logits and rewards are measured from during one step, found once at its start.
+
+    Rewards are measured from the likeliest output's, for the reason given in `policy.advantage`; logits from the largest,
+    so that exponentials neither overflow nor vanish. A trial step so long that they do gives nan, and is rejected.
+
+    Attributes:
+        peak: [P, 1, L], the largest logit.
+        reward: [P, K, L], the training reward less that of the likeliest output.
+        base: [P, 1, L], the likeliest output's true reward.
+        true: [P, K, L], the true reward less `base`; None where there is no target.
+    """
+
+    peak: Array
+    reward: Array
+    base: Array | None
+    true: Array | None
+
+
+def anchor(layout: Layout, objective: Objective, shared: Shared, lane: Lane, state: Array) -> Anchor | None:
+    """The anchor for a step from `state`; None where the slope needs none."""
+    if not layout.plain or layout.natural:
+        return None
+    z = logits(layout, shared, lane, state)
+    peak = jnp.max(z, axis=1, keepdims=True)
+    # Not ==: compiled code may round z and its maximum differently. An output near the mode serves as well.
+    modal = z >= peak - 1e-3
+
+    def base(reward: Array) -> Array:
+        return jnp.max(jnp.where(modal, reward, -jnp.inf), axis=1, keepdims=True)
+
+    true = lane.problem.true_reward
+    reward = lane.problem.proxy_reward if objective.reward == "proxy" else true
+    if lane.goal is None:
+        return Anchor(peak, reward - base(reward), None, None)
+    return Anchor(peak, reward - base(reward), base(true), true - base(true))
 
 
 def slope(
-    layout: Layout, objective: Objective, shared: Shared, lane: Lane, state: Array, with_value: bool
+    layout: Layout, objective: Objective, shared: Shared, lane: Lane, anchor: Anchor | None, state: Array
 ) -> tuple[Array, Array | None]:
-    """The state's slope, and the true value where it is wanted (it comes almost free with the slope)."""
+    """The state's slope, and the true value where there is a target (it comes almost free with the slope)."""
     z = logits(layout, shared, lane, state)
-    if layout.plain and not layout.natural:
-        return _plain_slope(layout, objective, shared, lane, z, with_value)
+    if anchor is not None:
+        return _plain_slope(layout, shared, lane, anchor, z)
     log_policy = z - jax.nn.logsumexp(z, axis=1, keepdims=True)
-    value = true_value(lane, log_policy) if with_value else None
+    value = None if lane.goal is None else true_value(lane, log_policy)
 
     def one(problem: Problem, kl: Any, entropy: Any, log_policy: Array, reference: Array | None) -> Array:
         own = _with_weights(objective, kl, entropy)
@@ -148,25 +194,18 @@ def slope(
     return each(direction, lane.problem, lane.features, log_policy, gradient), value
 
 
-def _plain_slope(
-    layout: Layout, objective: Objective, shared: Shared, lane: Lane, z: Array, with_value: bool
-) -> tuple[Array, Array | None]:
+def _plain_slope(layout: Layout, shared: Shared, lane: Lane, anchor: Anchor, z: Array) -> tuple[Array, Array | None]:
     # The same as `Objective.logit_gradient` with nothing but a reward, without the logarithm of the normaliser: one
-    # exponential an output. Rewards are measured from the likeliest output's, for the reason given in `policy.advantage`.
-    reward = lane.problem.proxy_reward if objective.reward == "proxy" else lane.problem.true_reward
-    unnormalised = jnp.exp(z - jnp.max(z, axis=1, keepdims=True))
-    modal = unnormalised > 0.999  # not == 1: compiled code may round z and its maximum differently
+    # exponential an output, and nothing else that could be done once a step.
+    unnormalised = jnp.exp(z - anchor.peak)
     inverse = 1 / jnp.sum(unnormalised, axis=1, keepdims=True)
-    anchor = jnp.max(jnp.where(modal, reward, -jnp.inf), axis=1, keepdims=True)
-    shifted = reward - anchor
-    mean = jnp.sum(unnormalised * shifted, axis=1, keepdims=True) * inverse
-    scale = lane.problem.prompt_weights[:, None] * inverse
-    gradient = unnormalised * scale * (shifted - mean)
+    mean = jnp.sum(unnormalised * anchor.reward, axis=1, keepdims=True) * inverse
+    scale = inverse * lane.problem.prompt_weights[:, None] if layout.weighted else inverse
+    gradient = unnormalised * scale * (anchor.reward - mean)
     value = None
-    if with_value:
-        true_anchor = jnp.max(jnp.where(modal, lane.problem.true_reward, -jnp.inf), axis=1, keepdims=True)
-        deviation = jnp.sum(unnormalised * (lane.problem.true_reward - true_anchor), axis=1, keepdims=True)
-        value = jnp.sum((true_anchor + deviation * inverse)[:, 0] * lane.problem.prompt_weights, axis=0)
+    if anchor.true is not None and anchor.base is not None:
+        deviation = jnp.sum(unnormalised * anchor.true, axis=1, keepdims=True)
+        value = jnp.sum((anchor.base + deviation * inverse)[:, 0] * lane.problem.prompt_weights, axis=0)
     return push(layout, shared, lane, gradient), value
 
 

@@ -10,8 +10,9 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
-from typing import Any
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -26,26 +27,29 @@ from pgdyn.dynamics.ensemble.stepper import RUNNING, Control, Progress
 from pgdyn.dynamics.result import Result
 from pgdyn.objective import Objective
 
-# Numbers in one array of a chunk on a CPU. A step touches about fifteen such arrays; 2,000 numbers keep them within the
+# Numbers in one array of a chunk on a CPU. A step touches about fifteen such arrays; so many keep them within the
 # second-level cache and each fused loop below the size at which XLA splits it between threads, of which all are busy.
-_CPU_STATE = 2048
+# (Measured on two cores: K = 5 is fastest at 400 lanes, K = 64 at 48; P = 8, K = 64, D = 16 at 64, where only theta is kept.)
+_CPU_STATE = 3072
+_CPU_LOGITS = 2**15
+_CPU_MOST = 400
 _CPU_DATA = 2**17  # numbers of per-lane features in a chunk, 1 MiB
 _ACCELERATOR_STATE = 2**22
-_HANDED_BACK = 0.4  # share of a chunk still running when it is handed back
+_HANDED_BACK = 0.25  # share of a chunk still running when it is handed back
 
 
 def chunk_lanes(layout: Layout, table: Table) -> int:
     """Lanes of a chunk on one device: a multiple of 16, so that every lane goes through the same vector instructions."""
-    accelerator = jax.default_backend() != "cpu"
-    problem = table.lane.problem
-    outputs = problem.true_reward[..., 0].size
-    per_lane = max(outputs, table.lane.features.shape[2] if table.lane.features is not None else 1)
-    budget = _ACCELERATOR_STATE if accelerator else _CPU_STATE
-    width = budget // per_lane
-    own = sum(array[..., 0].size for array in (table.lane.features, table.lane.gram) if array is not None)
-    if own and not accelerator:
-        width = min(width, _CPU_DATA // own)
-    return max(16, min(512 if not accelerator else width, width) // 16 * 16)
+    lane = table.lane
+    outputs = lane.problem.true_reward[..., 0].size
+    own = sum(array[..., 0].size for array in (lane.features, lane.gram) if array is not None)
+    if jax.default_backend() != "cpu":
+        width = _ACCELERATOR_STATE // max(outputs, own)
+    elif layout.form == "params" and not own:
+        width = min(_CPU_LOGITS // outputs, _CPU_MOST)
+    else:
+        width = min(_CPU_STATE // outputs, _CPU_MOST, _CPU_DATA // max(own, 1))
+    return max(16, width // 16 * 16)
 
 
 class Ends(eqx.Module):
@@ -62,16 +66,24 @@ class Ends(eqx.Module):
         return cls(progress.state, progress.tried, progress.code, progress.hit)
 
 
-class Job(eqx.Module):
+class _Programs(NamedTuple):
+    """The compiled parts of a call; their first arguments are the objective's weights and what lanes share."""
+
+    begin: Callable[..., Progress]
+    advance: Callable[..., Progress]
+    finish: Callable[..., dict[str, Array]]
+
+
+@dataclass(frozen=True)
+class Job:
     """What the threads of one call have in common."""
 
-    layout: Layout
-    objective: Objective
-    table: Table = eqx.field(static=True)
+    table: Table
     control: Control
-    mesh: Mesh | None = eqx.field(static=True)
-    width: int = eqx.field(static=True)  # lanes of a chunk, over all devices
-    leave: int = eqx.field(static=True)  # lanes of one device still running when a chunk is handed back
+    programs: _Programs
+    weights: Objective  # the objective's arrays
+    width: int  # lanes of a chunk, over all devices
+    leave: int  # lanes of one device still running when a chunk is handed back
 
 
 def solve(
@@ -95,7 +107,9 @@ def solve(
     mesh = Mesh(np.array(devices), ("lanes",)) if len(devices) > 1 else None
     lanes_each = chunk_lanes(layout, table)
     width = lanes_each * len(devices)
-    job = Job(layout, objective, table, control, mesh, width, int(_HANDED_BACK * lanes_each))
+    weights, static = eqx.partition(objective, eqx.is_array)
+    programs = _programs(layout, static, mesh, control.stop_at_target)
+    job = Job(table, control, programs, weights, width, int(_HANDED_BACK * lanes_each))
     workers = _cores() if mesh is None and devices[0].platform == "cpu" else 1
     total = len(table.order)
     ends = _storage(job, total)
@@ -143,8 +157,8 @@ class _Queue(Iterator[int]):
 
 
 def _storage(job: Job, total: int) -> Ends:
-    lane = job.table.take(slice(0, 1))
-    one = jax.eval_shape(partial(stepper.begin, job.layout, job.objective, job.table.shared), lane, np.zeros(1, bool))
+    rows = np.zeros(job.width, int)
+    one = jax.eval_shape(job.programs.begin, job.weights, job.table.shared, job.table.take(rows), rows == 0)
     return jax.tree.map(lambda leaf: np.empty((*leaf.shape[:-1], total), leaf.dtype), Ends.of(one))
 
 
@@ -158,7 +172,7 @@ def _run_chunks(job: Job, ends: Ends, tick: Callable[[int], None], starts: Itera
         if start is not None:
             rows = np.arange(start, min(start + job.width, len(job.table.order)))
             lane, unused = _gather(job, rows)
-            progress = _begin(job.layout, job.objective, shared, job.mesh, lane, unused)
+            progress = job.programs.begin(job.weights, shared, lane, unused)
         elif waiting:
             rows, progress = _withdraw(job, pool)
             lane, unused = _gather(job, rows)
@@ -166,7 +180,7 @@ def _run_chunks(job: Job, ends: Ends, tick: Callable[[int], None], starts: Itera
             return
         last = start is None and waiting <= job.width
         leave = np.int32(0 if last else job.leave)
-        progress = _advance(job.layout, job.objective, shared, job.mesh, lane, progress, job.control, leave)
+        progress = job.programs.advance(job.weights, shared, lane, progress, job.control, leave)
         progress = jax.tree.map(lambda leaf: np.asarray(leaf)[..., : len(rows)], progress)
         running = progress.code == RUNNING
         done = ~running
@@ -218,7 +232,7 @@ def _finish_chunks(
         lane, _ = _gather(job, rows)
         filled = np.r_[rows, np.full(job.width - len(rows), rows[0])]
         chunk = jax.tree.map(lambda leaf, at=filled: leaf[..., at], ends)
-        found = _finish(job.layout, job.objective, job.table.shared, job.mesh, job.control.stop_at_target, lane, chunk)
+        found = job.programs.finish(job.weights, job.table.shared, lane, chunk)
         for name, value in found.items():
             with lock:
                 if name not in out:
@@ -226,44 +240,39 @@ def _finish_chunks(
             out[name][..., rows] = np.asarray(value)[..., : len(rows)]
 
 
-@eqx.filter_jit
-def _begin(
-    layout: Layout, objective: Objective, shared: Shared, mesh: Mesh | None, lane: Lane, unused: Any
-) -> Progress:
-    return _on_devices(mesh, partial(stepper.begin, layout, objective), shared, (lane, unused))
+@lru_cache(maxsize=256)
+def _programs(layout: Layout, static: Objective, mesh: Mesh | None, stop: bool) -> _Programs:
+    """Compiled once for each kind of call; plain `jax.jit`, whose dispatch is the quickest, runs once a chunk."""
 
+    def begin(weights: Objective, shared: Shared, lane: Lane, unused: Array) -> Progress:
+        def run(replicated: Any, lane: Lane, unused: Array) -> Progress:
+            weights, shared = replicated
+            return stepper.begin(layout, eqx.combine(weights, static), shared, lane, unused)
 
-@eqx.filter_jit
-def _advance(
-    layout: Layout,
-    objective: Objective,
-    shared: Shared,
-    mesh: Mesh | None,
-    lane: Lane,
-    progress: Progress,
-    control: Control,
-    leave: Any,
-) -> Progress:
-    def run(replicated: Any, lane: Lane, progress: Progress) -> Progress:
-        shared, control, leave = replicated
-        return stepper.advance(layout, objective, shared, lane, control, progress, leave)
+        return _on_devices(mesh, run, (weights, shared), (lane, unused))
 
-    return _on_devices(mesh, run, (shared, control, leave), (lane, progress))
+    def advance(
+        weights: Objective, shared: Shared, lane: Lane, progress: Progress, control: Control, leave: Array
+    ) -> Progress:
+        def run(replicated: Any, lane: Lane, progress: Progress) -> Progress:
+            weights, shared, control, leave = replicated
+            return stepper.advance(layout, eqx.combine(weights, static), shared, lane, control, progress, leave)
 
+        return _on_devices(mesh, run, (weights, shared, control, leave), (lane, progress))
 
-@eqx.filter_jit
-def _finish(
-    layout: Layout, objective: Objective, shared: Shared, mesh: Mesh | None, stop: bool, lane: Lane, ends: Ends
-) -> dict[str, Array]:
-    def run(shared: Shared, lane: Lane, ends: Ends) -> dict[str, Array]:
-        state = ends.state
-        time = jnp.full_like(lane.t1, jnp.nan)
-        if lane.goal is not None:
-            time, at_hit = stepper.locate(layout, objective, shared, lane, ends.hit)
-            state = jnp.where(ends.hit.found, at_hit, state) if stop else state
-        return {**lanes.final(layout, shared, lane, state), "hitting_time": time, "state": state}
+    def finish(weights: Objective, shared: Shared, lane: Lane, ends: Ends) -> dict[str, Array]:
+        def run(replicated: Any, lane: Lane, ends: Ends) -> dict[str, Array]:
+            weights, shared = replicated
+            state = ends.state
+            time = jnp.full_like(lane.t1, jnp.nan)
+            if lane.goal is not None:
+                time, at_hit = stepper.locate(layout, eqx.combine(weights, static), shared, lane, ends.hit)
+                state = jnp.where(ends.hit.found, at_hit, state) if stop else state
+            return {**lanes.final(layout, shared, lane, state), "hitting_time": time, "state": state}
 
-    return _on_devices(mesh, run, shared, (lane, ends))
+        return _on_devices(mesh, run, (weights, shared), (lane, ends))
+
+    return _Programs(jax.jit(begin), jax.jit(advance), jax.jit(finish))
 
 
 def _on_devices(mesh: Mesh | None, run: Callable[..., Any], replicated: Any, sharded: tuple[Any, ...]) -> Any:

