@@ -24,6 +24,7 @@ from pgdyn.version import __version__
 # arguments become options, its docstring the help, and the int that it returns the exit code.
 COMMANDS = (
     "simulate",
+    "categorize",
     "sweep",
 )
 

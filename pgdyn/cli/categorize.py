@@ -46,6 +46,8 @@ def categorize(
         out: Folder for errors.csv, errors.zarr, errors.png, errors.pdf and problem.toml.
         overwrite: Replace what an earlier run left in that folder.
     """
+    import numpy as np
+
     from pgdyn.cli import errors_table
     from pgdyn.errors.categorize import categorize as simulate_errors
     from pgdyn.problem_file import load_problem
@@ -58,8 +60,6 @@ def categorize(
     loaded = load_problem(problem)
     goal = default_target(loaded) if target is None else target
     groups = _groups(loaded, names, seed)
-    import numpy as np
-
     proxies = np.concatenate([np.asarray(group.proxy_rewards) for group in groups.values()])
     report = simulate_errors(loaded, proxies, t1=t1, target=goal, tolerance=tolerance)
     if out is not None:
@@ -141,11 +141,13 @@ def _require_replaceable(out: pathlib.Path, overwrite: bool) -> None:
 
 
 def _write(out: pathlib.Path, overwrite: bool, problem: Problem, report: Report, groups: dict[str, Errors]) -> None:
+    import numpy as np
+
     from pgdyn import datasets, problem_file
     from pgdyn.errors.picture import plot_report
 
-    family = [name for name, group in groups.items() for _ in range(len(group))]
-    label = [group.label(i) for group in groups.values() for i in range(len(group))]
+    family = np.array([name for name, group in groups.items() for _ in range(len(group))], dtype=object)
+    label = np.array([group.label(i) for group in groups.values() for i in range(len(group))], dtype=object)
     dataset = report.to_dataset().assign_coords(family=("error", family), label=("error", label))
     figure = plot_report(report, groups)
     with datasets.whole_folder(out, overwrite=overwrite) as folder:

@@ -51,34 +51,47 @@ def plot_report(report: Report, groups: Mapping[str, Errors]) -> matplotlib.figu
 
 
 class _Axis:
-    """log10 of the speed-up, with places beside the finite ones for 0, inf and nan."""
+    """log10 of the speed-up, with places beside the finite ones for those of 0, inf and nan that occur."""
 
     def __init__(self, speedup: np.ndarray):
         finite = np.log10(speedup[np.isfinite(speedup) & (speedup > 0)])
         low, high = min(-1.0, *finite, 0.0), max(1.0, *finite, 0.0)
-        pad = 0.12 * (high - low)
-        self.low, self.high = low, high
-        self.never, self.only, self.neither = low - pad, high + pad, high + 2.4 * pad
-        self.limits = low - 1.8 * pad, high + 3.2 * pad
+        gap = 0.13 * (high - low)
+        self.places: dict[str, float] = {}
+        self.borders: list[float] = []
+        ends = [low - 0.6 * gap, high + 0.6 * gap]
+        if (speedup == 0).any():
+            self.places["never\narrives"] = low - gap
+            self.borders.append(low - gap / 2)
+            ends[0] = low - 1.6 * gap
+        beyond = {"only\nproxy\narrives": np.isposinf(speedup), "neither\narrives": np.isnan(speedup)}
+        for name in (name for name, found in beyond.items() if found.any()):
+            self.borders.append(ends[1] - 0.1 * gap)
+            self.places[name] = self.borders[-1] + 0.5 * gap
+            ends[1] = self.borders[-1] + 1.1 * gap
+        self.limits = tuple(ends)
         whole = np.arange(np.ceil(low), np.floor(high) + 1)
-        self.decades = whole[:: max(1, -(-len(whole) // 7))]
+        self.decades = [int(d) for d in whole[:: max(1, -(-len(whole) // 7))]]
 
     def __call__(self, speedup: np.ndarray) -> np.ndarray:
         with np.errstate(divide="ignore"):
             place = np.log10(speedup)
-        place = np.where(speedup == 0, self.never, np.where(np.isposinf(speedup), self.only, place))
-        return np.where(np.isnan(speedup), self.neither, place)
+        found = {"never\narrives": speedup == 0, "only\nproxy\narrives": np.isposinf(speedup)}
+        found["neither\narrives"] = np.isnan(speedup)
+        for name, where in found.items():
+            place = np.where(where, self.places.get(name, np.nan), place)
+        return place
 
     def label(self, panel: Axes, which: str) -> None:
-        ticks = [self.never, *self.decades, self.only, self.neither]
-        decades = [f"$10^{{{int(d)}}}$" if d else "1" for d in self.decades]
-        texts = ["never\narrives", *decades, "only proxy\narrives", "neither\narrives"]
+        """Ticks, limits and lines along "x" or "y"."""
+        ticks = [*self.decades, *self.places.values()]
+        texts = [*(f"$10^{{{decade}}}$" if decade else "1" for decade in self.decades), *self.places]
         (panel.set_xticks if which == "x" else panel.set_yticks)(ticks, texts)
         (panel.set_xlim if which == "x" else panel.set_ylim)(*self.limits)
         line = panel.axvline if which == "x" else panel.axhline
         line(0.0, color="#444444", linewidth=0.8, zorder=1)
-        for edge in ((self.never + self.low) / 2, (self.only + self.high) / 2, (self.only + self.neither) / 2):
-            line(edge, color="#CCCCCC", linewidth=0.6, linestyle=(0, (2, 2)), zorder=1)
+        for border in self.borders:
+            line(border, color="#CCCCCC", linewidth=0.6, linestyle=(0, (2, 2)), zorder=1)
 
 
 def _draw_curves(panel: Axes, report: Report, group: Errors, first: int, axis: _Axis) -> None:

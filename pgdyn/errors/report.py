@@ -75,12 +75,13 @@ class Report:
 
         from pgdyn import datasets, provenance
 
+        # Names are stored as objects, because fixed-width text has no place in zarr's format 3.
         time, reward = {"units": "1"}, {"units": "reward"}
         fields: dict[str, tuple[Any, ...]] = {
-            "category": ("error", self.category, {"long_name": "category by simulation"}),
+            "category": ("error", self.category.astype(object), {"long_name": "category by simulation"}),
             "speedup": ("error", self.speedup, {"units": "1", "long_name": "baseline time / time to the target"}),
-            "mechanism": ("error", self.mechanism, {"long_name": "a-priori mechanism"}),
-            "predicted": ("error", self.predicted, {"long_name": "category that the mechanism implies"}),
+            "mechanism": ("error", self.mechanism.astype(object), {"long_name": "a-priori mechanism"}),
+            "predicted": ("error", self.predicted.astype(object), {"long_name": "category that the mechanism implies"}),
             "baseline_time": ((), self.baseline_time, {**time, "long_name": "time to the target on the ground truth"}),
             "times": ("error", self.times, {**time, "long_name": "time to the target on the proxy; inf: never"}),
             "baseline_value": ((), self.baseline_value, {**reward, "long_name": "true value at t1, ground truth"}),
