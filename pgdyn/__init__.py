@@ -24,6 +24,7 @@ from pgdyn.dynamics.result import Result
 from pgdyn.dynamics.sampled import ascend_sampled
 from pgdyn.objective import Objective
 from pgdyn.problem import Problem, stack
+from pgdyn.problem_file import load_problem, save_problem
 from pgdyn.trajectory import Trajectory
 from pgdyn.version import __version__
 
@@ -39,5 +40,7 @@ __all__ = [
     "estimators",
     "flow",
     "flow_many",
+    "load_problem",
+    "save_problem",
     "stack",
 ]

@@ -266,7 +266,7 @@ def _programs(layout: Layout, static: Objective, mesh: Mesh | None, stop: bool) 
             state = ends.state
             time = jnp.full_like(lane.t1, jnp.nan)
             if lane.goal is not None:
-                time, at_hit = stepper.locate(layout, eqx.combine(weights, static), shared, lane, ends.hit)
+                time, at_hit = stepper.locate(layout, eqx.combine(weights, static), shared, lane, ends.hit, stop)
                 state = jnp.where(ends.hit.found, at_hit, state) if stop else state
             return {**lanes.final(layout, shared, lane, state), "hitting_time": time, "state": state}
 

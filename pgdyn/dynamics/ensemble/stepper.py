@@ -194,11 +194,12 @@ def advance(
 
 
 def locate(
-    layout: Layout, objective: Objective, shared: Shared, lane: Lane, hit: Hit
+    layout: Layout, objective: Objective, shared: Shared, lane: Lane, hit: Hit, with_state: bool
 ) -> tuple[Float[Array, " L"], Array]:
-    """The hitting time of every lane, inf where the target was not reached, and the state there.
+    """The hitting time of every lane, inf where the target was not reached, and the state there where it is wanted.
 
-    Newton's method on theta -> V(state after theta of the step) - target, kept inside a bracket by bisection.
+    Newton's method on theta -> V(state after theta of the step) - target, kept inside a bracket by bisection and started
+    from the quadratic through both ends with the slope at the first.
     """
     goal = lane.goal
 
@@ -240,11 +241,15 @@ def locate(
         return count + 1, low, high, jnp.where(moving & (excess != 0), new, fraction), moving & ~close
 
     zero, one = jnp.zeros_like(hit.time), jnp.ones_like(hit.time)
-    secant = jnp.clip((goal - hit.before) / (hit.after - hit.before), 0.01, 0.99)
-    fraction = jnp.where(jnp.isfinite(secant), secant, 0.5)
+    _, rate = jax.jvp(value, (hit.state,), (first * hit.step,))
+    rise = goal - hit.before
+    bend = hit.after - hit.before - rate
+    root = 2 * rise / (rate + jnp.sqrt(rate**2 + 4 * bend * rise))
+    secant = rise / (hit.after - hit.before)
+    fraction = jnp.where((root > 0) & (root < 1), root, jnp.where((secant > 0) & (secant < 1), secant, 0.5))
     moving = hit.found & ~at_start
     carry = (jnp.zeros((), jnp.int32), zero, one, fraction, moving)
     *_, fraction, _ = jax.lax.while_loop(unfinished, refine, carry)
     time = jnp.where(at_start, hit.time, hit.time + fraction * hit.step)
-    state = jnp.where(at_start, hit.state, state_at(fraction))
+    state = jnp.where(at_start, hit.state, state_at(fraction)) if with_state else hit.state
     return jnp.where(hit.found, time, jnp.inf), state
