@@ -9,6 +9,7 @@ import xarray
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from figures import style
 
@@ -20,6 +21,9 @@ def value_frame(axes: Axes, dataset: xarray.Dataset, curves: Sequence[xarray.Dat
     low = min(float(curve.min()) for curve in curves)
     room = 0.08 * (high - low)
     axes.set_ylim(low - room, high + room)
+    # Fixed now: a locator would choose anew, by the size of other people's text, when the figure is drawn elsewhere.
+    ticks = MaxNLocator(6, steps=[1, 2, 5, 10]).tick_values(low, high)
+    axes.set_yticks(ticks[(ticks >= low - room) & (ticks <= high + room)])
     axes.axhline(second, color=style.GREY, linewidth=0.5, linestyle=(0, (1, 2)), zorder=0)
     style.update_axis(axes, last)
 

@@ -36,7 +36,8 @@ def test_every_axis_is_labelled(drawn):
 
 
 def test_nothing_is_cut_off(drawn):
-    box = drawn.get_tightbbox(FigureCanvasAgg(drawn).get_renderer())
+    with matplotlib.rc_context(style.RC):
+        box = drawn.get_tightbbox(FigureCanvasAgg(drawn).get_renderer())
     width, height = drawn.get_size_inches()
     assert box.x0 >= -0.01 and box.y0 >= -0.01 and box.x1 <= width + 0.01 and box.y1 <= height + 0.01
 
