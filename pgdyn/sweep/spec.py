@@ -59,10 +59,10 @@ from pgdyn.sweep.template import Template
 OBSERVABLES = ("true_value", "proxy_value", "hitting_time", "steps", "result", "log_policy", "params")
 _KEYS = ("name", "description", "problem", "axes", "dynamics", "objective", "observables", "shard_size")
 _RESERVED = (*OBSERVABLES, "prompt", "output", "feature", "done")
-_FLOW_SHARD = 65536  # points; a flow takes a few microseconds
-_ASCENT_UPDATES = 2**25  # updates in a shard of ascents, which keeps one to seconds or a minute
-_LEAST_SHARD = 4096
-_SHARDS = 32  # a sweep is cut in at least so many, where they do not get too small for it to pay
+_FLOW_NUMBERS = (2**16, 2**18)  # P K (D) numbers in a shard of flows, least and most: some tenths of a second
+_ASCENT_UPDATES = (2**20, 2**25)  # updates in a shard of ascents
+_LEAST_ASCENTS = 64
+_SHARDS = 32  # a sweep is cut in so many, where that keeps shards within these bounds
 _MOST_SHARDS = 10**6
 
 
@@ -217,10 +217,13 @@ class Spec:
     def _shard_size(self) -> int:
         if self.shard_size is not None:
             size = validate.count("shard_size", self.shard_size, minimum=1)
-        elif isinstance(self.dynamics, Flow):
-            size = min(_FLOW_SHARD, max(_LEAST_SHARD, -(-self.num_points // _SHARDS)))
         else:
-            size = max(64, min(_FLOW_SHARD, _ASCENT_UPDATES // self.dynamics.steps, -(-self.num_points // _SHARDS)))
+            if isinstance(self.dynamics, Flow):
+                bounds, each, floor = _FLOW_NUMBERS, math.prod(self.template.sizes.values()), 1
+            else:
+                bounds, each, floor = _ASCENT_UPDATES, self.dynamics.steps, _LEAST_ASCENTS
+            least, most = (max(floor, bound // each) for bound in bounds)
+            size = min(most, max(least, -(-self.num_points // _SHARDS)))
         size = min(size, self.num_points)
         if -(-self.num_points // size) > _MOST_SHARDS:
             raise ValueError(

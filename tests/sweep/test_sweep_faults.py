@@ -1,0 +1,237 @@
+"""Faults provoked for real in processes of their own. The oracle is a store that nothing has disturbed, byte by byte."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import sweep_cases as cases
+
+from pgdyn.sweep import load_spec, open_sweep, run_sweep
+
+needs_dask = pytest.mark.skipif(importlib.util.find_spec("distributed") is None, reason="Dask is not installed")
+
+
+@pytest.fixture(scope="module")
+def spec(tmp_path_factory):
+    path = tmp_path_factory.mktemp("spec") / "slow.toml"
+    path.write_text(cases.SLOW)
+    return path
+
+
+@pytest.fixture(scope="module")
+def undisturbed(spec, tmp_path_factory):
+    """The store of an uninterrupted run, made in this process."""
+    store = tmp_path_factory.mktemp("undisturbed") / "store"
+    summary = run_sweep(load_spec(spec), store)
+    assert summary.computed == summary.shards == cases.SLOW_SHARDS
+    return cases.contents(store)
+
+
+def interrupted(spec, store, number):
+    """Starts a sweep, sends it a signal once some shards are done, and gives it back ended."""
+    with cases.started(*cases.command("sweep", spec, "--out", store)) as process:
+        cases.until(lambda: len(cases.shards(store)) >= 3, "three shards are done", process)
+        process.send_signal(number)
+        out, err = process.communicate(timeout=cases.PATIENCE)
+    assert 3 <= len(cases.shards(store)) < cases.SLOW_SHARDS
+    return process.returncode, out, err
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT], ids=["killed", "ctrl-c"])
+def test_an_interrupted_sweep_keeps_its_shards_and_ends_with_the_same_bits(spec, undisturbed, tmp_path, number):
+    store = tmp_path / "store"
+    code, out, err = interrupted(spec, store, number)
+    done = {folder: folder.stat().st_ino for folder in cases.shards(store)}
+    if number == signal.SIGINT:
+        assert code == 130
+        kept = re.fullmatch(r"error: interrupted; (\d+) of 12 shards are safe; the same command goes on .*\n", err)
+        assert kept, err
+        assert int(kept[1]) == len(done)
+    else:
+        assert code == -signal.SIGKILL
+    with pytest.raises(ValueError, match=f"holds {len(done)} of 12 shards"):
+        open_sweep(store)
+    status = cases.run("sweep", "--status", store)
+    assert status.returncode == 0
+    assert f"shards       {len(done)} of 12 done, 0 being made, 0 damaged" in status.stdout
+
+    resumed = cases.run("sweep", spec, "--out", store)
+    assert resumed.returncode == 0, resumed.stderr
+    assert f"{len(done)} were there; {12 - len(done)} computed" in resumed.stdout
+    assert {folder: folder.stat().st_ino for folder in done} == done
+    assert cases.contents(store) == undisturbed
+
+
+def test_two_processes_on_one_store_share_the_work(spec, undisturbed, tmp_path):
+    store = tmp_path / "store"
+    line = cases.command("sweep", spec, "--out", store)
+    with cases.started(*line) as first, cases.started(*line) as second:
+        computed = 0
+        for process in (first, second):
+            out, err = process.communicate(timeout=cases.PATIENCE)
+            assert process.returncode == 0, err
+            found = re.search(r"(\d+) computed in", out)
+            computed += int(found[1]) if found else 0
+    assert computed == cases.SLOW_SHARDS  # no shard twice
+    assert cases.contents(store) == undisturbed
+
+
+def test_a_process_finishes_the_shards_of_one_that_dies_beside_it(spec, undisturbed, tmp_path):
+    store = tmp_path / "store"
+    line = cases.command("sweep", spec, "--out", store)
+    with cases.started(*line) as first, cases.started(*line) as second:
+        cases.until(lambda: len(cases.shards(store)) >= 2, "two shards are done", first)
+        first.kill()
+        out, err = second.communicate(timeout=cases.PATIENCE)
+        assert second.returncode == 0, err
+    assert cases.contents(store) == undisturbed
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of a few pages, and a way to make it larger."""
+    place = tmp_path / "disk"
+    place.mkdir()
+
+    def mount(options):
+        return subprocess.run(["mount", *options, str(place)], capture_output=True, check=False).returncode == 0
+
+    if os.geteuid() != 0 or not mount(["-t", "tmpfs", "-o", "size=192k", "tmpfs"]):
+        pytest.skip("mounting a small file system needs rights that these tests do not have")
+    try:
+        yield place, lambda: mount(["-o", "remount,size=4m"])
+    finally:
+        subprocess.run(["umount", "-l", str(place)], check=False)
+
+
+def test_a_full_disk_stops_the_sweep_with_one_sentence_and_loses_nothing(spec, undisturbed, small_disk):
+    place, enlarge = small_disk
+    store = place / "store"
+    stopped = cases.run("sweep", spec, "--out", store)
+    assert stopped.returncode == 1
+    done = len(cases.shards(store))
+    assert 0 < done < cases.SLOW_SHARDS
+    sentence = f"error: {store}: the disk is full; {done} of 12 shards are safe, and the same command goes on from there"
+    assert stopped.stderr.strip() == sentence
+    assert stopped.stdout == ""
+    again = cases.run("sweep", spec, "--out", store)  # still full: it says so again and loses nothing
+    assert again.returncode == 1
+    assert len(cases.shards(store)) == done
+    assert enlarge()
+    resumed = cases.run("sweep", spec, "--out", store)
+    assert resumed.returncode == 0, resumed.stderr
+    assert f"{done} were there" in resumed.stdout
+    assert cases.contents(store) == undisturbed
+
+
+# Runs in a process of its own: forks one that writes a store and is killed at its n-th file-system call, for every n.
+CRASHES = """
+import os, pathlib, pickle, signal, sys
+from pgdyn import provenance
+from pgdyn.sweep import engine, store
+
+spec, arrays = pickle.loads(pathlib.Path(sys.argv[1]).read_bytes())
+target = pathlib.Path(sys.argv[2])
+# Asking for the device would start threads, which a fork does not take along.
+engine.numbers_version = lambda: {"numbers": 0}
+provenance.attributes = lambda: {}
+EVENTS = {"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "shutil.rmtree", "fcntl.lockf"}
+
+def work(path, kill_at):
+    calls = 0
+    def count(event, arguments):
+        nonlocal calls
+        if event in EVENTS and any(str(path) in str(argument) for argument in arguments):
+            calls += 1
+            if calls == kill_at:
+                os.kill(os.getpid(), signal.SIGKILL)
+    sys.addaudithook(count)
+    with store.Store.create(path, spec) as opened:
+        for shard in range(spec.num_shards):
+            if opened.state(shard) != "done":
+                assert opened.claim(shard)
+                opened.write(shard, arrays[shard])
+                opened.release(shard)
+
+def forked(path, kill_at):
+    child = os.fork()
+    if child == 0:
+        try:
+            work(path, kill_at)
+        except BaseException as error:
+            print(type(error), error, file=sys.stderr, flush=True)
+            os._exit(3)
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+def contents(path):
+    return {str(entry.relative_to(path)): entry.read_bytes() for entry in path.rglob("*") if entry.is_file()}
+
+assert forked(target / "whole", 0) == 0
+reference = contents(target / "whole")
+for kill_at in range(1, 1000):
+    path = target / f"killed at {kill_at}"
+    code = forked(path, kill_at)
+    if code == 0:
+        break
+    assert code == -signal.SIGKILL, code
+    assert forked(path, 0) == 0
+    assert contents(path) == reference, (kill_at, sorted(contents(path)), sorted(reference))
+print(kill_at - 1)
+"""
+
+
+def test_a_kill_at_any_file_system_call_leaves_a_store_that_resumes(spec, tmp_path):
+    import dataclasses
+    import pickle
+
+    loaded = dataclasses.replace(load_spec(spec), shard_size=120, observables=("true_value", "result"))
+    values = np.random.default_rng(0).normal(size=(2, 120))
+    arrays = [{"true_value": values[i], "result": np.zeros(120, np.int32)} for i in range(2)]
+    (tmp_path / "work.pickle").write_bytes(pickle.dumps((loaded, arrays)))
+    line = [sys.executable, "-c", CRASHES, str(tmp_path / "work.pickle"), str(tmp_path)]
+    done = subprocess.run(line, capture_output=True, text=True, timeout=cases.PATIENCE)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert int(done.stdout) > 30  # the kills really came in the middle
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@needs_dask
+def test_a_cluster_that_loses_a_worker_writes_the_same_store(spec, undisturbed, tmp_path):
+    address = f"tcp://127.0.0.1:{free_port()}"
+    scheduler = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", address, "--no-dashboard"]
+    worker = [sys.executable, "-m", "distributed.cli.dask_worker", address, "--no-nanny", "--nthreads", "1"]
+    worker += ["--no-dashboard", "--local-directory", str(tmp_path / "scratch")]
+    store = tmp_path / "store"
+    environment = os.environ | {"PYTHONWARNINGS": "ignore"}
+    with cases.started(*scheduler, env=environment), cases.started(*worker, env=environment) as first:
+        with cases.started(*worker, env=environment):
+            with cases.started(*cases.command("sweep", spec, "--out", store, "--cluster", address)) as sweep:
+                cases.until(lambda: len(cases.shards(store)) >= 3, "three shards are done", sweep)
+                first.kill()
+                assert len(cases.shards(store)) < cases.SLOW_SHARDS
+                out, err = sweep.communicate(timeout=cases.PATIENCE)
+            assert sweep.returncode == 0, err
+    assert "12 computed" in out
+    assert cases.contents(store) == undisturbed
+
+
+@needs_dask
+def test_local_workers_write_the_same_store(spec, undisturbed, tmp_path):
+    store = tmp_path / "store"
+    done = cases.run("sweep", spec, "--out", store, "--workers", "2")
+    assert done.returncode == 0, done.stderr
+    assert cases.contents(store) == undisturbed
