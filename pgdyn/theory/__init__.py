@@ -8,7 +8,9 @@ from pgdyn.theory.theorem import Check, Theorem
 
 _FAMILIES = (
     "dynamics_identities",
+    "closed_forms",
     "paper_bounds",
+    "escape_bounds",
     "corner_laws",
     "feature_geometry",
     "partial_credit",
@@ -23,6 +25,6 @@ for _family in _FAMILIES:
         _module = importlib.import_module(f"{__name__}.{_family}")
     except ModuleNotFoundError:
         continue
-    THEOREMS.update((_theorem.name, _theorem) for _theorem in _module.THEOREMS)
+    THEOREMS.update((_theorem.name, _theorem) for _theorem in getattr(_module, "THEOREMS", []))
 
 __all__ = ["THEOREMS", "Check", "Theorem"]

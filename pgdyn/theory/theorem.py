@@ -56,6 +56,20 @@ class Check(eqx.Module):
         return cls(turned.holds, turned.slack, -turned.measured, -turned.bound)
 
     @classmethod
+    def ratio_at_most(cls, measured: ArrayLike, bound: ArrayLike, *, rounding: ArrayLike = 0.0) -> Check:
+        """measured <= bound for positive numbers, with the slack in decades: log10(bound / measured)."""
+        measured, bound = jnp.broadcast_arrays(jnp.asarray(measured), jnp.asarray(bound))
+        logs = cls.at_most(jnp.log10(measured), jnp.log10(bound), rounding=rounding)
+        return cls(logs.holds, logs.slack, measured, bound)
+
+    @classmethod
+    def ratio_at_least(cls, measured: ArrayLike, bound: ArrayLike, *, rounding: ArrayLike = 0.0) -> Check:
+        """measured >= bound for positive numbers, with the slack in decades: log10(measured / bound)."""
+        measured, bound = jnp.broadcast_arrays(jnp.asarray(measured), jnp.asarray(bound))
+        logs = cls.at_least(jnp.log10(measured), jnp.log10(bound), rounding=rounding)
+        return cls(logs.holds, logs.slack, measured, bound)
+
+    @classmethod
     def identity(cls, error: ArrayLike, tolerance: ArrayLike) -> Check:
         """An equation, as |error| <= tolerance; the tolerance is what floating point (or the integrator) may leave."""
         return cls.at_most(jnp.abs(jnp.asarray(error)), tolerance)
