@@ -54,12 +54,12 @@ def exact(starts_dim, starts, rewards, escapes):
     )
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def controlled_dataset():
     return exact("initial_probability", [0.05, 0.1, 0.15], REWARDS, [[np.inf, 168], [10_690, 120], [1_393, 101]])
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def features_dataset():
     sets = np.array(["orthogonal", "negative", "positive"], dtype=object)
     dataset = exact("feature_set", sets, REWARDS, [[19_165, 82], [np.inf, 75], [443, 120]])
@@ -71,7 +71,7 @@ def features_dataset():
     return dataset.assign(features=(dims, matrices), inner_product=("feature_set", [0.0, -1.05, 1.05]))
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def reinforce_dataset(controlled_dataset):
     rng = np.random.default_rng(0)
     seeds = xarray.DataArray(rng.normal(0, 0.02, 30), dims="seed")

@@ -20,7 +20,7 @@ FIGURES = {
 }
 
 
-@pytest.fixture(params=FIGURES)
+@pytest.fixture(params=FIGURES, scope="module")
 def drawn(request):
     dataset = request.getfixturevalue(FIGURES[request.param])
     return importlib.import_module(f"figures.{request.param}").draw(dataset)
