@@ -1,7 +1,15 @@
 """`python -m paper_repro`."""
 
+import os
 import sys
 
-from paper_repro.cli import main
+from paper_repro.cli import INTERRUPTED, main
 
-sys.exit(main())
+code = main()
+if code == INTERRUPTED:
+    # A compiled computation may still be running on a thread of its own, and would crash when the interpreter is taken
+    # down under it. Everything is written by now.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+sys.exit(code)

@@ -20,6 +20,7 @@ from paper_repro.outcome import Report, verdict_text
 from paper_repro.reproduction import Reproduction, registry
 
 DEFAULT_FOLDER = "reproduction"
+INTERRUPTED = 130
 
 
 class _Parser(argparse.ArgumentParser):
@@ -58,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SystemExit as leave:
         return int(leave.code or 0)
     except KeyboardInterrupt:
-        return 130
+        return INTERRUPTED
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -76,7 +77,7 @@ def _run(options: argparse.Namespace) -> int:
     report = runner.run_all(chosen, options.out, quick=options.quick, console=console)
     _print_summary(report, options.out, console)
     if report.interrupted:
-        return 130
+        return INTERRUPTED
     return 1 if report.failed else 0
 
 
