@@ -80,7 +80,7 @@ def test_ties_are_errors():
     assert float(metrics.accuracy([1.0], [[0.0, 1.0]], one_vs_many=True)) == 0
 
 
-def test_jit_vmap_and_derivative_free_of_shape_surprises():
+def test_jit_and_vmap():
     """Compiled and mapped over reward models, the same numbers as one by one."""
     rng = np.random.default_rng(0)
     chosen, rejected = jnp.asarray(rng.normal(size=(2, 6, 4, 3)))

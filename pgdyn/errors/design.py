@@ -14,6 +14,8 @@ best proxy met, never a worse one than the best start, the ground truth itself i
 
 from __future__ import annotations
 
+import functools
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -146,10 +148,10 @@ def design(
         start = float(policy.value(problem, start_policy, problem.true_reward))
         if start >= goal:
             raise ValueError(f"target is {float(goal):g} but the initial policy's true value is {start:g} already")
-    if optimizer is None:
-        optimizer = optax.adam(optax.cosine_decay_schedule(0.1 * float(region.max_range), count, 0.01))
+    scale = region.max_range if optimizer is None else jnp.ones_like(region.max_range)
+    optimizer = _default_optimizer(count) if optimizer is None else optimizer
     starts = _starts(problem, region, draws, jax.random.key(0) if key is None else key)
-    proxies, history = _search(problem, region, starts, end, goal, count, optimizer, max_steps)
+    proxies, history = _search(problem, region, starts, end, goal, count, optimizer, scale, max_steps)
     best = history if goal is None else -history
     search, update = np.unravel_index(int(np.nanargmax(np.asarray(best))), best.shape)
     proxy = proxies[int(search), int(update)]
@@ -166,6 +168,7 @@ def _search(
     goal: Float[Array, ""] | None,
     steps: int,
     optimizer: optax.GradientTransformation,
+    scale: Float[Array, ""],
     max_steps: int,
 ) -> tuple[Float[Array, "S updates P K"], Float[Array, "S updates"]]:
     def measure(proxy: Array) -> tuple[Array, Array]:
@@ -179,8 +182,7 @@ def _search(
         _, slope, rate = value_and_slope(
             trained, jnp.where(arrives, hit, t1), rtol=_RTOL, atol=_ATOL, max_steps=max_steps
         )
-        scale = jnp.where(arrives, hit * rate, 1.0)
-        return hit, -slope / scale
+        return hit, -slope / jnp.where(arrives, hit * rate, 1.0)
 
     def update(carry, _):
         proxy, state = carry
@@ -188,13 +190,19 @@ def _search(
         # A flow that broke off has no slope; its search rests where it is.
         slope = jnp.where(jnp.isfinite(slope), slope, 0.0)
         change, state = optimizer.update(slope, state, proxy)
-        return (region.project(proxy + change), state), (proxy, reached)
+        return (region.project(proxy + scale * jnp.asarray(change)), state), (proxy, reached)
 
     def search(start: Array) -> tuple[Array, Array]:
         (last, _), (proxies, reached) = jax.lax.scan(update, (start, optimizer.init(start)), length=steps)
         return jnp.concatenate([proxies, last[None]]), jnp.concatenate([reached, measure(last)[0][None]])
 
     return jax.vmap(search)(starts)
+
+
+@functools.lru_cache
+def _default_optimizer(steps: int) -> optax.GradientTransformation:
+    # In units of the range, and cached: another transformation, though equal, would compile the search anew.
+    return optax.adam(optax.cosine_decay_schedule(0.1, steps, 0.01))
 
 
 def _region(

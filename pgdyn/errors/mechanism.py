@@ -8,8 +8,8 @@ one prompt with initial policy pi_0, truth r_G, proxy r_P and a target value tau
     mediocre    V_G < r_G(y) < tau: the truth attracts it at first, and a policy that settles on it misses the target
     low         r_G(y) <= V_G: the truth does not attract it at first
     H_P, H_G    the largest proxy, and the largest truth, of good outputs
-    e(y)        the error: r_P(y) - r_G(y), counted from the prompt's most frequent difference (ties: the smallest in
-                size), because a constant added to a prompt's rewards changes nothing
+    e(y)        the error: r_P(y) - r_G(y), counted from the prompt's most frequent difference (ties: the one nearest to
+                V_P - V_G), because a constant added to a prompt's rewards changes nothing
 
 and each output has at most one type, the first of these that applies:
 
@@ -74,7 +74,7 @@ def output_types(
 
     scale = jnp.maximum(jnp.max(jnp.abs(truth)), jnp.max(jnp.abs(proxy_reward)))
     rounding = _SAME * scale
-    error = _error(proxy_reward - truth, rounding)
+    error = _error(proxy_reward - truth, proxy_value - true_value, rounding)
     # A height that is 1 to rounding must leave the best output good.
     good = truth >= goal - rounding
     mediocre = ~good & (truth > true_value)
@@ -124,10 +124,12 @@ def _height(problem: Problem, true_value: Array, best: Array, target: Array) -> 
     return jnp.where(room > 0, (target - start) / jnp.where(room > 0, room, 1.0), 1.0)
 
 
-def _error(difference: Float[Array, "P K"], rounding: Array) -> Float[Array, "P K"]:
-    """The differences counted from each prompt's most frequent one; of equally frequent ones, the smallest in size."""
+def _error(
+    difference: Float[Array, "P K"], mean: Float[Array, "P 1"], rounding: Float[Array, ""]
+) -> Float[Array, "P K"]:
+    """The differences counted from each prompt's most frequent one; of equals, the one nearest to the mean."""
     alike = jnp.abs(difference[:, :, None] - difference[:, None, :]) <= rounding
     counts = jnp.sum(alike, axis=-1)
     most = counts == jnp.max(counts, axis=-1, keepdims=True)
-    index = jnp.argmin(jnp.where(most, jnp.abs(difference), jnp.inf), axis=-1, keepdims=True)
+    index = jnp.argmin(jnp.where(most, jnp.abs(difference - mean), jnp.inf), axis=-1, keepdims=True)
     return difference - jnp.take_along_axis(difference, index, axis=-1)

@@ -86,6 +86,8 @@ class _Axis:
         """Ticks, limits and lines along "x" or "y"."""
         ticks = [*self.decades, *self.places.values()]
         texts = [*(f"$10^{{{decade}}}$" if decade else "1" for decade in self.decades), *self.places]
+        if which == "y":
+            texts = [text.replace("\n", " ") for text in texts]
         (panel.set_xticks if which == "x" else panel.set_yticks)(ticks, texts)
         (panel.set_xlim if which == "x" else panel.set_ylim)(*self.limits)
         line = panel.axvline if which == "x" else panel.axhline
@@ -97,6 +99,7 @@ class _Axis:
 def _draw_curves(panel: Axes, report: Report, group: Errors, first: int, axis: _Axis) -> None:
     value, output = (np.asarray(group.parameters[name]) for name in ("value", "output"))
     truth = np.asarray(report.problem.true_reward)[0]
+    home = float(axis(np.array(np.nan if np.isinf(report.baseline_time) else 1.0)))
     alike: dict[tuple[float, ...], list[int]] = {}
     for y in range(report.problem.num_outputs):
         places = axis(report.speedup[first + np.flatnonzero(output == y)])
@@ -105,7 +108,7 @@ def _draw_curves(panel: Axes, report: Report, group: Errors, first: int, axis: _
         where = output == outputs[0]
         name = ("output " if len(outputs) == 1 else "outputs ") + ", ".join(map(str, outputs))
         panel.plot(value[where], places, color=colour, linewidth=1.3, marker="o", markersize=3, label=name)
-        panel.plot(truth[outputs[0]], 0.0, marker="D", markersize=6, markerfacecolor="none", color=colour, zorder=4)
+        panel.plot(truth[outputs[0]], home, marker="D", markersize=6, markerfacecolor="none", color=colour, zorder=4)
     axis.label(panel, "y")
     panel.set_xlabel("new proxy reward of the output (diamond: its true reward)", fontsize=_FONT + 1)
     panel.set_ylabel("speed-up over the ground truth", fontsize=_FONT + 1)

@@ -1,0 +1,169 @@
+"""Categories against theory's table of single errors, against flows one by one, and against the rules in a loop."""
+
+import numpy as np
+import pytest
+import xarray
+from hypothesis import given
+from hypothesis import strategies as st
+from strategies import make_setting
+
+import pgdyn
+from pgdyn import datasets
+from pgdyn.errors.categorize import categorize, classify, compare_times
+from pgdyn.errors.mechanism import PREDICTED
+
+_RARE = 1e-8
+TRUTH = (1, 0.8, -1, -1, -1)
+
+# theory C7: output, new proxy reward, T(.9) as printed there, category; the mechanism is the module's.
+SINGLE_ERRORS = [
+    (2, 1.5, np.inf, "harmful", "reward hacking"),
+    (2, 1.0, np.inf, "harmful", "reward hacking"),
+    (4, 1.5, 4821, "benign", "negligible probability"),
+    (2, -0.5, 3538, "beneficial", "never attracts"),
+    (2, -2.0, 7388, "harmful", "never attracts"),
+    (2, 0.8, 272, "beneficial", "stalling"),
+    (1, 0.9, 41250, "harmful", "stalling"),
+    (1, 0.5, 262, "beneficial", "none"),
+    (1, -1.0, 15.5, "beneficial", "escapes mediocrity"),
+    (0, 0.85, 2.9e5, "harmful", "none"),
+    (0, 2.0, 41, "beneficial", "none"),
+]
+
+
+def with_rare_output():
+    policy = [0.05, 0.5, (0.45 - _RARE) / 2, (0.45 - _RARE) / 2, _RARE]
+    return pgdyn.Problem.tabular(policy, TRUTH)
+
+
+@pytest.fixture(scope="module")
+def table():
+    proxies = np.tile(np.array(TRUTH), (len(SINGLE_ERRORS), 1))
+    for row, (output, value, *_) in enumerate(SINGLE_ERRORS):
+        proxies[row, output] = value
+    return categorize(with_rare_output(), proxies, t1=1e7, target=0.9)
+
+
+def test_table_of_single_errors(table):
+    """Golden: theory C7, to the digits printed there."""
+    assert table.baseline_time == pytest.approx(4821, abs=0.5)
+    for row, (output, value, time, category, mechanism) in enumerate(SINGLE_ERRORS):
+        place = f"output {output} -> {value}"
+        if time == 41250:
+            # Printed to four digits and rounded down: the flow gives 41251.36.
+            assert table.times[row] == pytest.approx(41251.36, abs=0.05), place
+        elif np.isfinite(time):
+            digits = {272: 0.5, 262: 1.0, 15.5: 0.05, 41: 0.5, 2.9e5: 5e3}.get(time, 0.5)
+            assert table.times[row] == pytest.approx(time, abs=digits), place
+        else:
+            assert table.times[row] == np.inf, place
+        assert (table.category[row], table.mechanism[row]) == (category, mechanism), place
+        assert table.predicted[row] == PREDICTED[mechanism], place
+
+
+def test_confusion_counts_every_error_once(table):
+    counts = table.confusion()
+    assert int(counts.to_numpy().sum()) == len(SINGLE_ERRORS)
+    assert counts.loc[("reward hacking", "harmful"), "harmful"] == 2
+    assert counts.loc[("never attracts", "benign"), "beneficial"] == 1
+    right = sum(category == PREDICTED[mechanism] for *_, category, mechanism in SINGLE_ERRORS)
+    assert table.agreement == right / len(SINGLE_ERRORS)
+
+
+def test_dataset_reads_back_equal(table, tmp_path):
+    dataset = table.to_dataset()
+    datasets.save(dataset, tmp_path / "report.zarr")
+    xarray.testing.assert_identical(datasets.load(tmp_path / "report.zarr"), dataset)
+    assert dataset["category"].values.tolist() == table.category.tolist()
+    assert dataset.attrs["settings"]["target"] == 0.9
+
+
+@pytest.mark.parametrize("shape", [(1, 5, None), (3, 5, 4)])
+def test_equal_to_flows_one_by_one(shape):
+    """Oracle: `pgdyn.flow` on each proxy at 1e-10, and the rules of the module in a loop."""
+    setting = make_setting(11, shape)
+    problem = setting.problem()
+    truth = setting.true_reward
+    proxies = truth + np.random.default_rng(5).normal(size=(6, *truth.shape))
+    start = float(pgdyn.flow(problem, 1.0, saves=2).true_value[0])
+    best = float(setting.prompt_weights @ truth.max(1))
+    target, t1 = start + 0.6 * (best - start), 200.0
+    report = categorize(problem, proxies, t1=t1, target=target, tolerance=0.05)
+
+    def run(proxy):
+        path = pgdyn.flow(problem.with_proxy(proxy), t1, target=target, saves=2, rtol=1e-10, atol=1e-12)
+        return float(path.hitting_time), float(path.true_value[-1])
+
+    time, value = run(truth)
+    assert report.baseline_time == pytest.approx(time, rel=1e-5) and report.baseline_value == pytest.approx(value)
+    for i, proxy in enumerate(proxies):
+        own_time, own_value = run(proxy)
+        assert report.times[i] == pytest.approx(own_time, rel=1e-5)
+        assert report.values[i] == pytest.approx(own_value, abs=1e-5)
+        assert report.category[i] == rule(time, own_time, value, own_value, 0.05, np.ptp(truth))
+
+
+def rule(baseline, time, baseline_value, value, tolerance, width):
+    if np.isinf(baseline) and np.isinf(time) or baseline == time == 0:
+        ahead, behind = (value - baseline_value) / width, (baseline_value - value) / width
+    elif np.isinf(time) or np.isinf(baseline):
+        ahead, behind = (np.inf, -np.inf) if np.isinf(baseline) else (-np.inf, np.inf)
+    else:
+        ahead, behind = (baseline / time - 1, time / baseline - 1)
+    return "beneficial" if ahead > tolerance else "harmful" if behind > tolerance else "benign"
+
+
+@given(seed=st.integers(0, 2**32 - 1))
+def test_rules(seed):
+    """Every combination of arriving or not, near and far, against the rules one at a time."""
+    rng = np.random.default_rng(seed)
+    baseline = rng.choice([2.0, np.inf, 0.0])
+    times = np.array([0.0]) if baseline == 0 else rng.choice([1.0, 1.99, 2.0, 2.01, 3.0, np.inf], 8)
+    value, values = 0.0, rng.choice([-1.0, -0.01, 0.0, 0.01, 1.0], len(times))
+    found = classify(np.asarray(baseline), times, np.asarray(value), values, 0.02, 2.0)
+    assert found.tolist() == [rule(baseline, t, value, v, 0.02, 2.0) for t, v in zip(times, values, strict=True)]
+
+
+def test_speedups_at_the_ends():
+    inf, nan = np.inf, np.nan
+    np.testing.assert_array_equal(compare_times(np.array(2.0), np.array([1.0, inf])), [2.0, 0.0])
+    np.testing.assert_array_equal(compare_times(np.array(inf), np.array([1.0, inf])), [inf, nan])
+    np.testing.assert_array_equal(compare_times(np.array(0.0), np.array([0.0])), [nan])
+
+
+def test_a_broken_flow_leaves_its_category_open():
+    report = categorize(with_rare_output(), [TRUTH, (1, -1, -1, -1, -1)], t1=1e7, target=0.9, max_steps=25)
+    assert report.category.tolist() == ["undecided", "undecided"]
+    assert "undecided" in report.confusion().columns and np.isnan(report.agreement)
+
+
+def test_one_row_serves_every_prompt():
+    problem = make_setting(11, (3, 5, 4)).problem()
+    rows = np.random.default_rng(0).normal(size=(2, 5))
+    short = categorize(problem, rows, t1=10.0, target=0.5)
+    full = categorize(problem, np.tile(rows[:, None], (1, 3, 1)), t1=10.0, target=0.5)
+    np.testing.assert_array_equal(short.values, full.values)
+
+
+@pytest.mark.parametrize(
+    ("sentence", "options"),
+    [
+        ("proxy_rewards has shape (2, 4); it must be [M, 5]", {"proxy_rewards": np.zeros((2, 4))}),
+        ("proxy_rewards[1, 0, 2] is nan", {"proxy_rewards": [[0] * 5, [0, 0, np.nan, 0, 0]]}),
+        ("proxy_rewards has shape (5,)", {"proxy_rewards": np.zeros(5)}),
+        ("proxy_rewards is empty", {"proxy_rewards": np.zeros((0, 5))}),
+        ("t1 is 0; it must be positive", {"t1": 0.0}),
+        ("target is nan", {"target": np.nan}),
+        ("tolerance is -1", {"tolerance": -1}),
+    ],
+)
+def test_refusals(paper_problem, sentence, options):
+    arguments = {"proxy_rewards": [TRUTH], "t1": 10.0, "target": 0.9, **options}
+    with pytest.raises(ValueError) as caught:
+        categorize(paper_problem, arguments.pop("proxy_rewards"), **arguments)
+    assert sentence in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_batch_is_refused(paper_problem):
+    with pytest.raises(ValueError, match="batch"):
+        categorize(pgdyn.stack([paper_problem] * 2), [TRUTH], t1=10.0, target=0.9)
