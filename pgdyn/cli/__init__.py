@@ -26,6 +26,7 @@ COMMANDS = (
     "simulate",
     "categorize",
     "sweep",
+    "verify",
 )
 
 _DESCRIPTION = (

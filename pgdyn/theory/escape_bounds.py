@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from pgdyn import policy
-from pgdyn.dynamics.ensemble.many import flow_many
+from pgdyn.dynamics.ensemble import flow_many
 from pgdyn.dynamics.flow import flow, velocity
 from pgdyn.objective import Objective
 from pgdyn.problem import Problem

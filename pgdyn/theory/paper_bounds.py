@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from pgdyn import policy
-from pgdyn.dynamics.ensemble.many import flow_many
+from pgdyn.dynamics.ensemble import flow_many
 from pgdyn.dynamics.flow import flow
 from pgdyn.problem import Problem
 from pgdyn.theory import draws, hull
