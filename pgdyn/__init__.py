@@ -17,11 +17,11 @@ if os.environ.get("PGDYN_X64", "1") != "0":
     jax.config.update("jax_enable_x64", True)
 
 from pgdyn import estimators
-from pgdyn.dynamics.ascend import ascend
+from pgdyn.dynamics.ascend import ascend, ascend_many
 from pgdyn.dynamics.ensemble import Outcome, flow_many
 from pgdyn.dynamics.flow import flow
 from pgdyn.dynamics.result import Result
-from pgdyn.dynamics.sampled import ascend_sampled
+from pgdyn.dynamics.sampled import ascend_sampled, ascend_sampled_many
 from pgdyn.objective import Objective
 from pgdyn.problem import Problem, stack
 from pgdyn.problem_file import load_problem, save_problem
@@ -36,7 +36,9 @@ __all__ = [
     "Trajectory",
     "__version__",
     "ascend",
+    "ascend_many",
     "ascend_sampled",
+    "ascend_sampled_many",
     "estimators",
     "flow",
     "flow_many",

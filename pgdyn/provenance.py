@@ -96,5 +96,5 @@ def _git(root: pathlib.Path, *arguments: str) -> str | None:
 
 
 def _device_kind(like: jax.Array | None) -> str:
-    devices = jax.devices() if like is None else sorted(like.devices(), key=lambda device: device.id)
+    devices = jax.devices() if not isinstance(like, jax.Array) else sorted(like.devices(), key=lambda device: device.id)
     return devices[0].device_kind

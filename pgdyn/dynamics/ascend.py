@@ -13,10 +13,12 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array, ArrayLike, Float, Int, PyTree
 
 from pgdyn import policy, validate
+from pgdyn.dynamics import chunks
 from pgdyn.dynamics.optimizer import Optimizer, trace
 from pgdyn.dynamics.result import Result
 from pgdyn.objective import Objective, choose_objective
@@ -57,13 +59,69 @@ def ascend(
     objective = choose_objective(objective, "ascend")
     traced = trace(optax.sgd(0.1) if optimizer is None else optimizer, problem.initial_params)
     path = _run(problem, objective, traced, goal, steps, save_every)
-    settings = (
+    settings = _settings(steps, save_every, traced, goal)
+    return Trajectory(**path, problem=problem, objective=objective, dynamics="ascend", settings=settings)
+
+
+def ascend_many(
+    problems: Problem,
+    steps: int,
+    *,
+    optimizer: optax.GradientTransformation | None = None,
+    objective: Objective | None = None,
+    target: ArrayLike | None = None,
+    save_every: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Trajectory:
+    """`ascend` for a batch of problems, in chunks on every core.
+
+    Args:
+        problems: a batch of N problems, or one.
+        steps: number of updates, at least 1.
+        optimizer: as in `ascend`.
+        objective: as in `ascend`.
+        target: as in `ascend`; one number for all.
+        save_every: as in `ascend`, but None keeps the start and the end alone.
+        progress: called with (runs done, N) from time to time, never from two threads at once.
+
+    Returns:
+        A `Trajectory` with leading axis N on every array.
+
+    Raises:
+        ValueError: as `ascend`.
+    """
+    problems = chunks.as_batch(problems, "ascend_many")
+    steps = validate.count("steps", steps, minimum=1)
+    save_every = steps if save_every is None else validate.count("save_every", save_every, minimum=1)
+    goal = None if target is None else validate.scalar("target", target)
+    objective = choose_objective(objective, "ascend_many")
+    traced = trace(optax.sgd(0.1) if optimizer is None else optimizer, chunks.one_start(problems))
+
+    def compute(rows: np.ndarray) -> dict[str, Any]:
+        return _run_chunk(chunks.pick(problems, rows), objective, traced, goal, steps, save_every)
+
+    path = chunks.run(compute, len(problems), progress)
+    settings = _settings(steps, save_every, traced, goal)
+    return Trajectory(**path, problem=problems, objective=objective, dynamics="ascend", settings=settings)
+
+
+@eqx.filter_jit
+def _run_chunk(
+    problems: Problem, objective: Objective, optimizer: Optimizer, goal: Array | None, steps: int, save_every: int
+) -> dict[str, Any]:
+    def one(problem: Problem) -> dict[str, Any]:
+        return _run(problem, objective, optimizer, goal, steps, save_every)
+
+    return jax.vmap(one, in_axes=(problems.batch_axes,))(problems)
+
+
+def _settings(steps: int, save_every: int, optimizer: Optimizer, goal: Array | None) -> tuple[tuple[str, Any], ...]:
+    return (
         ("steps", steps),
         ("save_every", save_every),
-        ("optimizer", traced.describe()),
+        ("optimizer", optimizer.describe()),
         ("target", None if goal is None else "traced" if validate.is_traced(goal) else float(goal)),
     )
-    return Trajectory(**path, problem=problem, objective=objective, dynamics="ascend", settings=settings)
 
 
 def save_counts(steps: int, save_every: int) -> Int[Array, " S"]:

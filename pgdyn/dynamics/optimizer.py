@@ -86,7 +86,7 @@ class Optimizer(eqx.Module):
         return self._update.text
 
 
-def trace(optimizer: optax.GradientTransformation, params: Array) -> Optimizer:
+def trace(optimizer: optax.GradientTransformation, params: Array | jax.ShapeDtypeStruct) -> Optimizer:
     """`optimizer` as a value, for parameters like `params`.
 
     Raises:
