@@ -141,7 +141,8 @@ class Axis:
         Raises:
             ValueError: naming the entry that is no whole number from 0 to 2^63 - 1.
         """
-        seeds = [validate.count(f"values[{i}]", seed, minimum=0) for i, seed in enumerate(np.ravel(values).tolist())]
+        listed = np.ravel(values).tolist() if isinstance(values, np.ndarray) else list(values)
+        seeds = [validate.count(f"values[{i}]", seed, minimum=0) for i, seed in enumerate(listed)]
         for i, seed in enumerate(seeds):
             if seed > _LARGEST_SEED:
                 raise ValueError(f"values[{i}] is {seed}; seeds end at 2^63 - 1")

@@ -137,10 +137,10 @@ def from_table(table: Mapping[str, Any]) -> Dynamics:
         raise ValueError(f"kind is {kind!r:.80}; " + suggestion(str(kind), list(KINDS), "it is one of"))
     known = [field.name for field in dataclasses.fields(KINDS[kind])]
     rest = {key: value for key, value in table.items() if key != "kind"}
-    owners = {key: other for other, made in KINDS.items() for key in [field.name for field in dataclasses.fields(made)]}
     for key in rest:
-        if key not in known and key in owners:
-            raise ValueError(f"the key {key} goes with kind {owners[key]!r}, not with {kind!r}")
+        owners = [other for other, made in KINDS.items() if key in [field.name for field in dataclasses.fields(made)]]
+        if key not in known and owners:
+            raise ValueError(f"the key {key} goes with kind {' or '.join(map(repr, owners))}, not with {kind!r}")
     refuse_unknown(rest, known)
     needed, meaning = _NEEDS[kind]
     if needed not in rest:

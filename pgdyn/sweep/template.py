@@ -47,7 +47,7 @@ class Template:
 
     Attributes:
         arrays: field -> array, shaped as given ([K] or [P, K], ...).
-        draws: field -> distribution, shaped [P, K], [P, K, D] or [D].
+        draws: field -> distribution, shaped [P, K], [P, K, D] or [D]; without the P where it is 1.
         sizes: "outputs", "prompts" and (with features) "dimension".
     """
 
@@ -128,7 +128,6 @@ class Template:
         """
         if base in self.arrays:
             return self.arrays[base].shape
-        prompts, outputs = self.sizes["prompts"], self.sizes["outputs"]
         if base in self.draws:
             return self._drawn_shape(base)
         if base == "features":
@@ -138,10 +137,10 @@ class Template:
         if base == "initial_policy" and ("initial_params" in self.arrays or "initial_params" in self.draws):
             raise ValueError("the problem starts from initial_params, so no field takes initial_policy")
         if base == "initial_params":
-            return self.params_shape if prompts > 1 or self.has_features else (outputs,)
+            return self._drawn_shape(base)
         if base == "prompt_weights":
-            return (prompts,)
-        return self.field_shape("true_reward") if base != "true_reward" else (prompts, outputs)
+            return (self.sizes["prompts"],)
+        return self.field_shape("true_reward")
 
     def batch(
         self,
@@ -190,10 +189,10 @@ class Template:
         return np.full(shape, fill)
 
     def _drawn_shape(self, base: str) -> tuple[int, ...]:
-        prompts, outputs = self.sizes["prompts"], self.sizes["outputs"]
-        if base == "features":
-            return (prompts, outputs, self.sizes["dimension"])
-        return self.params_shape if base == "initial_params" else (prompts, outputs)
+        rows = (self.sizes["prompts"],) if self.sizes["prompts"] > 1 else ()
+        if base == "initial_params" and self.has_features:
+            return (self.sizes["dimension"],)
+        return (*rows, self.sizes["outputs"], *((self.sizes["dimension"],) if base == "features" else ()))
 
     def _drawn(self, seeds: np.ndarray) -> dict[str, np.ndarray]:
         drawn = {}

@@ -59,7 +59,8 @@ def run(*arguments: str | os.PathLike[str], **options) -> subprocess.CompletedPr
 @contextlib.contextmanager
 def started(*arguments: str, **options):
     """A process that is gone when the block ends."""
-    process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | options
+    process = subprocess.Popen(arguments, **options)
     try:
         yield process
     finally:

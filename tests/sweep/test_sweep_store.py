@@ -1,0 +1,245 @@
+"""The store in this process: damage, other specs, a full disk, and the dataset. The oracle is an undisturbed store."""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import json
+import pathlib
+import shutil
+import sys
+
+import numpy as np
+import pytest
+import sweep_cases as cases
+import zarr
+
+from pgdyn.cli import main
+from pgdyn.dynamics.result import Result
+from pgdyn.sweep import Ascend, Axis, Flow, Spec, Store, SweepStopped, engine, open_sweep, run_sweep, store
+
+SPEC = Spec(
+    {"true_reward": cases.TRUE_REWARD, "initial_policy": cases.INITIAL_POLICY},
+    [Axis.log("initial_policy[0]", 1e-3, 0.3, 6, name="p0"), Axis.linear("proxy_reward[1]", -1, 1, 5)],
+    Ascend(steps=50, target=0.9),
+    observables=["true_value", "hitting_time", "log_policy", "params", "steps"],
+    shard_size=8,
+    name="a map",
+)
+DAMAGED = 1
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    path = tmp_path_factory.mktemp("whole") / "store"
+    assert run_sweep(SPEC, path).computed == SPEC.num_shards == 4
+    return path
+
+
+@pytest.fixture
+def copy(whole, tmp_path):
+    return pathlib.Path(shutil.copytree(whole, tmp_path / "store"))
+
+
+def flip(path, position=-1):
+    data = bytearray(path.read_bytes())
+    data[position] ^= 4
+    path.write_bytes(data)
+
+
+def truncate(path):
+    path.write_bytes(path.read_bytes()[:-3])
+
+
+def remove(path):
+    path.unlink()
+
+
+def empty_folder(path):
+    shutil.rmtree(path)
+    path.mkdir()
+
+
+def become_a_file(path):
+    shutil.rmtree(path)
+    path.write_text("rubbish")
+
+
+def other_shard(path):
+    shutil.rmtree(path)
+    shutil.copytree(cases.shards(path.parent.parent)[0], path)
+
+
+DAMAGES = {
+    "flipped data": ("true_value/c/0", flip),
+    "flipped first bit": ("hitting_time/c/0", lambda path: flip(path, 0)),
+    "truncated data": ("log_policy/c/0/0/0", truncate),
+    "emptied data": ("steps/c/0", lambda path: path.write_bytes(b"")),
+    "missing data": ("result/c/0", remove),
+    "flipped description": ("params/zarr.json", lambda path: flip(path, 10)),
+    "missing description": ("zarr.json", remove),
+    "flipped checksums": ("checksums.json", flip),
+    "missing checksums": ("checksums.json", remove),
+    "stranger": ("rubbish", lambda path: path.write_text("rubbish")),
+    "empty": ("", empty_folder),
+    "file": ("", become_a_file),
+    "another shard": ("", other_shard),
+}
+
+
+@pytest.mark.parametrize("place, damage", DAMAGES.values(), ids=DAMAGES)
+def test_a_damaged_shard_is_noticed_and_made_again(place, damage, whole, copy, capsys):
+    folder = copy / "shards" / cases.shards(copy)[DAMAGED].name
+    damage(folder / place if place else folder)
+    assert [Store.open(copy).state(shard) for shard in range(4)] == ["done", "damaged", "done", "done"]
+    with pytest.raises(ValueError, match=r"holds 3 of 4 shards, 1 damaged; run its sweep again"):
+        open_sweep(copy)
+    part = open_sweep(copy, partial=True)
+    assert int(part.done.sum()) == 22 and int(part.true_value.isnull().sum()) == 8
+    assert (part.result.values[~part.done.values] == -1).all()
+    assert main(["sweep", "--status", str(copy)]) == 1
+    assert "3 of 4 done, 0 being made, 1 damaged" in capsys.readouterr().out
+    summary = run_sweep(SPEC, copy)
+    assert (summary.found, summary.computed, summary.redone) == (3, 1, 1)
+    assert cases.contents(copy) == cases.contents(whole)
+
+
+def test_a_missing_shard_is_made_again(whole, copy):
+    shutil.rmtree(cases.shards(copy)[2])
+    summary = run_sweep(SPEC, copy)
+    assert (summary.found, summary.computed, summary.redone) == (3, 1, 0)
+    assert cases.contents(copy) == cases.contents(whole)
+
+
+@pytest.mark.parametrize("damage", [flip, truncate, remove, lambda path: flip(path, 200)])
+def test_a_damaged_description_is_written_again_and_the_shards_stay(damage, whole, copy, capsys):
+    damage(copy / "zarr.json")
+    with pytest.raises(ValueError, match="is damaged|is not the store of a sweep"):
+        open_sweep(copy)
+    other = dataclasses.replace(SPEC, shard_size=9)
+    with pytest.raises(ValueError, match=r"zarr.json is (damaged|missing) and the shard 0.* is not of this spec"):
+        run_sweep(other, copy)
+    assert run_sweep(SPEC, copy).found == 4
+    assert cases.contents(copy) == cases.contents(whole)
+
+
+CHANGES = {
+    "steps": ({"dynamics": Ascend(steps=60, target=0.9)}, "dynamics.steps is 50 there and 60 here"),
+    "dynamics": ({"dynamics": Flow(t1=9.0, target=0.9)}, "dynamics.kind is 'ascend' there and 'flow' here"),
+    "shard size": ({"shard_size": 9}, "shard_size is 8 there and 9 here"),
+    "problem": (
+        {"problem": {"true_reward": [1.0, 0.8, -1.1], "initial_policy": cases.INITIAL_POLICY}},
+        "problem.true_reward[2] is -1.0 there and -1.1 here",
+    ),
+    "axis": ({"axes": SPEC.axes[:1]}, "axes has 2 entries there and 1 here"),
+    "observables": ({"observables": ["true_value"]}, "observables has 6 entries there and 2 here"),
+}
+
+
+@pytest.mark.parametrize("change, words", CHANGES.values(), ids=CHANGES)
+def test_a_changed_spec_does_not_mix_with_an_old_store(change, words, whole):
+    before = cases.contents(whole)
+    with pytest.raises(ValueError) as caught:
+        run_sweep(dataclasses.replace(SPEC, **change), whole)
+    assert f"was made by another spec: {words}; choose another --out or replace it with --overwrite" in str(
+        caught.value
+    )
+    assert cases.contents(whole) == before
+
+
+def test_other_versions_do_not_mix_and_a_title_does_not_matter(whole, monkeypatch):
+    assert run_sweep(dataclasses.replace(SPEC, name="another title"), whole).found == 4
+    monkeypatch.setattr(engine, "NUMBERS", engine.NUMBERS + 1)
+    with pytest.raises(ValueError, match=r"other versions, whose last digits differ: numbers is 1 there and 2 here"):
+        run_sweep(SPEC, whole)
+
+
+def test_overwrite_replaces_a_store_and_nothing_else(copy, tmp_path, whole):
+    other = dataclasses.replace(SPEC, shard_size=10)
+    assert run_sweep(other, copy, overwrite=True).computed == 3
+    assert len(cases.shards(copy)) == 3 and open_sweep(copy).sizes == {"p0": 6, "proxy_reward[1]": 5, **INNER}
+    assert run_sweep(SPEC, copy, overwrite=True).computed == 4
+    assert cases.contents(copy) == cases.contents(whole)
+    (copy / "thesis.tex").write_text("ten years of work")
+    with pytest.raises(ValueError, match=r"holds thesis.tex, which no sweep has written"):
+        run_sweep(SPEC, copy, overwrite=True)
+    assert (copy / "thesis.tex").exists() and len(cases.shards(copy)) == 4
+
+
+INNER = {"prompt": 1, "output": 3}
+
+
+def test_a_full_disk_is_one_sentence_and_leaves_no_trace(whole, tmp_path, monkeypatch):
+    path = tmp_path / "store"
+    write, calls = store._write_group, []
+
+    def full(folder, arrays, attributes):
+        write(folder, arrays, attributes)
+        calls.append(folder)
+        if len(calls) == 5:  # two nodes, two shards, and half of the third
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(store, "_write_group", full)
+    with pytest.raises(SweepStopped, match=r"the disk is full; 2 of 4 shards are safe, and the same command goes on"):
+        run_sweep(SPEC, path)
+    assert len(cases.shards(path)) == 2 and not calls[-1].exists()
+    assert run_sweep(SPEC, path).found == 2
+    assert cases.contents(path) == cases.contents(whole)
+
+
+def test_what_a_dead_process_left_behind_goes(whole, copy):
+    folder = cases.shards(copy)[3]
+    shutil.copytree(folder, folder.with_name(f".partial-{folder.name}-0123"))
+    shutil.rmtree(folder)
+    (copy / ".discarded-0123").mkdir()
+    assert run_sweep(SPEC, copy).computed == 1
+    assert cases.contents(copy) == cases.contents(whole)
+
+
+def test_the_dataset_has_the_axes_as_dimensions(whole):
+    dataset = open_sweep(whole)
+    assert dict(dataset.sizes) == {"p0": 6, "proxy_reward[1]": 5, **INNER}
+    assert dataset.log_policy.dims == ("p0", "proxy_reward[1]", "prompt", "output")
+    assert dataset.true_value.dims == ("p0", "proxy_reward[1]") == dataset.result.dims
+    np.testing.assert_array_equal(dataset.p0, SPEC.axes[0].values)
+    assert dataset.p0.attrs == {"units": "1", "long_name": "initial_policy[0]"}
+    assert dataset["proxy_reward[1]"].attrs["units"] == dataset.true_value.attrs["units"] == "reward"
+    assert dataset.result.attrs["flag_meanings"].split() == [member.name for member in Result]
+    for shard in range(4):  # the oracle: each shard computed anew, laid out by a plain loop
+        arrays = engine.compute_shard(SPEC, shard)
+        for i, point in enumerate(SPEC.shard_points(shard)):
+            at = divmod(point, 5)
+            for name, array in arrays.items():
+                np.testing.assert_array_equal(dataset[name].values[at], array[i])
+    for name in ("dynamics", "settings", "objective", "jax_version", "numbers", "dtype", "fingerprint", "title"):
+        assert name in dataset.attrs
+    assert Spec.from_table(json.loads(dataset.attrs["sweep"])).fingerprint == SPEC.fingerprint
+    assert list(open_sweep(whole, variables=["steps"]).data_vars) == ["steps"]
+    with pytest.raises(ValueError, match="variables"):
+        open_sweep(whole, variables=["kl"])
+
+
+def test_the_store_is_plain_zarr(whole):
+    group = zarr.open_group(whole, mode="r")
+    shards = group["shards"]
+    assert len(list(shards.group_keys())) == 4
+    first = shards[cases.shards(whole)[0].name]
+    np.testing.assert_array_equal(first["true_value"][...], engine.compute_shard(SPEC, 0)["true_value"])
+
+
+def test_progress_counts_points_and_ends_full(tmp_path):
+    seen = []
+    run_sweep(SPEC, tmp_path / "store", progress=seen.append)
+    assert [(p.shards_done, p.points_done) for p in seen] == [(0, 0), (1, 8), (2, 16), (3, 24), (4, 30)]
+    assert seen[0].remaining is None and seen[-1].remaining == 0
+    assert all(p.rate > 0 and p.points == 30 and p.shards == 4 for p in seen[1:])
+
+
+def test_without_dask_a_cluster_is_refused_in_one_sentence(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    (tmp_path / "spec.json").write_text(json.dumps(SPEC.to_table()))
+    arguments = ["sweep", str(tmp_path / "spec.json"), "--out", str(tmp_path / "store")]
+    for options in (["--workers", "2"], ["--cluster", "tcp://127.0.0.1:1"]):
+        assert main([*arguments, *options]) == 2
+        err = capsys.readouterr().err
+        assert err.startswith("error: ") and err.count("\n") == 1 and "pip install 'pgdyn[cluster]'" in err
