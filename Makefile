@@ -18,8 +18,9 @@ help:
 	@echo 'make clean       remove what the above leave behind, except the environment'
 	@echo 'make distclean   remove the environment in $(VENV) too'
 
+# Whole files go to each core, so that the tests of a file share their compiled code.
 test: $(INSTALLED)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 check: $(INSTALLED)
 	$(BIN)/ruff check .

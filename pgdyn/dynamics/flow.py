@@ -92,6 +92,9 @@ def flow(
     adjoint = diffrax.RecursiveCheckpointAdjoint() if adjoint is None else adjoint
     path = _solve(problem, objective, end, goal, rtol_, atol_, points, geometry, solver, adjoint, budget)
     settings = (
+        ("t1", _plain(t1)),
+        ("saves", points),
+        ("max_steps", budget),
         ("geometry", geometry),
         ("rtol", _plain(rtol)),
         ("atol", _plain(atol)),
