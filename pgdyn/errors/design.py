@@ -14,8 +14,6 @@ best proxy met, never a worse one than the best start, the ground truth itself i
 
 from __future__ import annotations
 
-import functools
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -26,6 +24,7 @@ from jaxtyping import Array, Bool, Float
 
 from pgdyn import policy, validate
 from pgdyn.dynamics.flow import flow
+from pgdyn.dynamics.optimizer import Optimizer, trace
 from pgdyn.errors.sensitivity import value_and_slope
 from pgdyn.problem import Problem, require_single
 from pgdyn.validate import Numbers
@@ -148,10 +147,12 @@ def design(
         start = float(policy.value(problem, start_policy, problem.true_reward))
         if start >= goal:
             raise ValueError(f"target is {float(goal):g} but the initial policy's true value is {start:g} already")
+    # The default works in units of the range, so that problems of other ranges share its compiled search.
     scale = region.max_range if optimizer is None else jnp.ones_like(region.max_range)
-    optimizer = _default_optimizer(count) if optimizer is None else optimizer
+    rule = optax.adam(optax.cosine_decay_schedule(0.1, count, 0.01)) if optimizer is None else optimizer
+    traced = trace(rule, region.truth)
     starts = _starts(problem, region, draws, jax.random.key(0) if key is None else key)
-    proxies, history = _search(problem, region, starts, end, goal, count, optimizer, scale, max_steps)
+    proxies, history = _search(problem, region, starts, end, goal, count, traced, scale, max_steps)
     best = history if goal is None else -history
     search, update = np.unravel_index(int(np.nanargmax(np.asarray(best))), best.shape)
     proxy = proxies[int(search), int(update)]
@@ -167,7 +168,7 @@ def _search(
     t1: Float[Array, ""],
     goal: Float[Array, ""] | None,
     steps: int,
-    optimizer: optax.GradientTransformation,
+    optimizer: Optimizer,
     scale: Float[Array, ""],
     max_steps: int,
 ) -> tuple[Float[Array, "S updates P K"], Float[Array, "S updates"]]:
@@ -189,20 +190,14 @@ def _search(
         reached, slope = measure(proxy)
         # A flow that broke off has no slope; its search rests where it is.
         slope = jnp.where(jnp.isfinite(slope), slope, 0.0)
-        change, state = optimizer.update(slope, state, proxy)
-        return (region.project(proxy + scale * jnp.asarray(change)), state), (proxy, reached)
+        moved, state = optimizer.ascend(-slope, state, proxy)
+        return (region.project(proxy + scale * (moved - proxy)), state), (proxy, reached)
 
     def search(start: Array) -> tuple[Array, Array]:
         (last, _), (proxies, reached) = jax.lax.scan(update, (start, optimizer.init(start)), length=steps)
         return jnp.concatenate([proxies, last[None]]), jnp.concatenate([reached, measure(last)[0][None]])
 
     return jax.vmap(search)(starts)
-
-
-@functools.lru_cache
-def _default_optimizer(steps: int) -> optax.GradientTransformation:
-    # In units of the range, and cached: another transformation, though equal, would compile the search anew.
-    return optax.adam(optax.cosine_decay_schedule(0.1, steps, 0.01))
 
 
 def _region(
