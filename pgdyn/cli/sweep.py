@@ -68,23 +68,19 @@ def sweep(
 
 
 def _run(path: pathlib.Path, out: pathlib.Path, **options: Any) -> int:
-    from pgdyn.sweep import SweepStopped, load_spec, run_sweep
+    from pgdyn.sweep import Store, SweepStopped, load_spec, run_sweep
 
     spec = load_spec(path)
-    last: list[Progress] = []
     try:
         with _shown(path.stem if spec.name is None else spec.name) as show:
-
-            def note(progress: Progress) -> None:
-                last[:] = [progress]
-                show(progress)
-
-            summary = run_sweep(spec, out, progress=note, **options)
+            summary = run_sweep(spec, out, progress=show, **options)
     except SweepStopped as stop:
         print("error: " + " ".join(str(stop).split()), file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        done = f"{last[0].shards_done} of {last[0].shards} shards are safe; " if last else ""
+        done = ""
+        with contextlib.suppress(OSError, ValueError):
+            done = f"{Store.open(out).count()} of {spec.num_shards} shards are safe; "
         print(f"error: interrupted; {done}the same command goes on from there", file=sys.stderr)
         return 130
     print(_told(spec, out, summary))

@@ -11,6 +11,9 @@ import contextlib
 import json
 import logging
 import queue
+import re
+import signal
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -25,7 +28,25 @@ _CONNECT = "10s"
 _AHEAD = 2  # shards given to each worker at once, so that it need not wait for the next
 _RETRIES = 3  # times that a shard is sent out again after Dask has given it up, each after several lost workers
 _LOOK = 1.0  # seconds between looks at whether there still are workers
-_PATIENCE = 60.0  # seconds without any worker after which a sweep stops
+_PATIENCE = 60  # seconds without any worker after which a sweep stops
+
+
+def require(address: str | None = None, workers: int | None = None) -> None:
+    """Raises before anything is written where no cluster can be had.
+
+    Raises:
+        ValueError: if Dask is not installed, `address` is no address, or `workers` no count.
+    """
+    if address is not None and re.fullmatch(r"([a-z]+://)?[^\s/]+:\d{1,5}", address) is None:
+        raise ValueError(f"the cluster's address is {address!r}; it must look like tcp://10.0.0.1:8786")
+    if workers is not None:
+        validate.count("workers", workers, minimum=1)
+    try:
+        import distributed  # noqa: F401
+    except ImportError:
+        raise ValueError(
+            "--workers and --cluster need Dask, which is not installed; install it with: pip install 'pgdyn[cluster]'"
+        ) from None
 
 
 @contextlib.contextmanager
@@ -35,31 +56,53 @@ def connect(
     """The workers of the scheduler at `address`, or of a local cluster of `workers` processes for the block.
 
     Raises:
-        ValueError: if Dask is not installed, or there is no scheduler at that address.
+        ValueError: if there is no scheduler at that address.
     """
-    try:
-        import distributed
-    except ImportError:
-        raise ValueError(
-            "--workers and --cluster need Dask, which is not installed; install it with: pip install 'pgdyn[cluster]'"
-        ) from None
+    import distributed
+
     with contextlib.ExitStack() as stack:
+        stack.enter_context(_quiet())
         if address is None:
-            count = validate.count("workers", workers, minimum=1)
-            local: Any = distributed.LocalCluster(
-                n_workers=count,
-                threads_per_worker=1,
-                processes=True,
-                dashboard_address=None,  # pyright: ignore[reportArgumentType]
-                host="127.0.0.1",
-                silence_logs=logging.ERROR,
-            )
+            with _deaf():
+                local: Any = distributed.LocalCluster(
+                    n_workers=workers,
+                    threads_per_worker=1,
+                    processes=True,
+                    dashboard_address=None,  # pyright: ignore[reportArgumentType]
+                    host="127.0.0.1",
+                    silence_logs=logging.ERROR,
+                )
             address = stack.enter_context(local).scheduler_address
         try:
             client = distributed.Client(address, timeout=_CONNECT, set_as_default=False)
         except (OSError, TimeoutError, ValueError) as error:
             raise ValueError(f"no Dask scheduler answers at {address!r}: {error}") from None
         yield Farm(spec, numbers, stack.enter_context(client))
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Dask's client does not log what this process says in a sentence of its own."""
+    logger = logging.getLogger("distributed.client")
+    before = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+
+
+@contextlib.contextmanager
+def _deaf() -> Iterator[None]:
+    """Processes started meanwhile ignore Ctrl-C, which a terminal sends to all: it is this process that ends them."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 class Farm:

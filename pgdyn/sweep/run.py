@@ -133,6 +133,10 @@ def run_sweep(
     """
     if workers is not None and cluster is not None:
         raise ValueError("give workers or cluster, not both")
+    if workers is not None or cluster is not None:
+        from pgdyn.sweep.cluster import connect, require
+
+        require(cluster, workers)
     try:
         opened = Store.create(store, spec, overwrite=overwrite)
     except OSError as error:
@@ -145,8 +149,6 @@ def run_sweep(
         if workers is None and cluster is None:
             sweep.finish(Here(spec))
         else:
-            from pgdyn.sweep.cluster import connect
-
             with connect(spec, opened.numbers, address=cluster, workers=workers) as farm:
                 sweep.finish(farm)
         return sweep.summary()

@@ -125,6 +125,10 @@ class Store:
         except OSError:
             return "damaged" if folder.exists() else "missing"
 
+    def count(self) -> int:
+        """How many shards have been written, damaged ones among them."""
+        return sum(self.folder(shard).exists() for shard in range(self.spec.num_shards))
+
     def read(self, shard: int) -> dict[str, np.ndarray]:
         """A shard's arrays, in memory.
 

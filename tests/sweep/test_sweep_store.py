@@ -243,3 +243,4 @@ def test_without_dask_a_cluster_is_refused_in_one_sentence(tmp_path, monkeypatch
         assert main([*arguments, *options]) == 2
         err = capsys.readouterr().err
         assert err.startswith("error: ") and err.count("\n") == 1 and "pip install 'pgdyn[cluster]'" in err
+    assert not (tmp_path / "store").exists()
