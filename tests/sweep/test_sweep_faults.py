@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import json
 import os
 import re
 import signal
@@ -15,7 +16,7 @@ import numpy as np
 import pytest
 import sweep_cases as cases
 
-from pgdyn.sweep import Store, load_spec, open_sweep, run_sweep
+from pgdyn.sweep import Store, cluster, engine, load_spec, open_sweep, run_sweep
 
 needs_dask = pytest.mark.skipif(importlib.util.find_spec("distributed") is None, reason="Dask is not installed")
 
@@ -244,6 +245,23 @@ def test_a_cluster_that_loses_a_worker_writes_the_same_store(spec, undisturbed, 
         cases.until(lambda: logged("scheduler", "Remove worker"), "the scheduler misses a worker", started[0])
     assert "12 computed" in out
     assert cases.contents(store) == undisturbed
+
+
+@needs_dask
+def test_no_scheduler_at_the_address_is_one_sentence(spec, tmp_path, monkeypatch):
+    monkeypatch.setattr("pgdyn.sweep.cluster._CONNECT", "200ms")
+    with pytest.raises(ValueError, match=r"no Dask scheduler answers at 'tcp://127.0.0.1:\d+'"):
+        run_sweep(load_spec(spec), tmp_path / "store", cluster=f"tcp://127.0.0.1:{free_port()}")
+
+
+@needs_dask
+def test_a_worker_of_another_version_is_refused(spec, monkeypatch):
+    loaded = load_spec(spec)
+    table, numbers = json.dumps(loaded.to_table()), engine.numbers_version()
+    found = cluster._task(table, 0, numbers)
+    np.testing.assert_array_equal(found["true_value"], engine.compute_shard(loaded, 0)["true_value"])
+    with pytest.raises(ValueError, match=r"a worker has jax '.*' where the store has '0.1'"):
+        cluster._task(table, 0, numbers | {"jax": "0.1"})
 
 
 @needs_dask
