@@ -1,0 +1,187 @@
+"""Maps of reward errors: the speed-up over training on the ground truth, over families of problems and errors.
+
+The problems are those of the controlled experiments (arXiv 2604.25872, appendix C): y* with reward 1, y_med with .8,
+bad outputs with -1, and an initial policy (e, .5, q, q, q).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import xarray
+
+from experiments import controlled_problems as paper
+from experiments import feature_similarity
+from pgdyn import Problem, provenance, validate
+from pgdyn.dynamics.ensemble import flow_many
+from pgdyn.errors.categorize import categorize, compare_times
+from pgdyn.errors.perturb import SingleOutput
+
+Progress = Callable[[int, int], None]
+END = 1e15
+_TIME = {"units": "1", "long_name": "gradient-flow time to the target; inf: not before the end"}
+_SPEEDUP = {"units": "1", "long_name": "time on the ground truth / time on the proxy"}
+
+
+def probability_map(
+    probabilities: Sequence[float] | int = 200,
+    rewards: Sequence[float] | int = 200,
+    *,
+    t1: float = END,
+    target: float = paper.TARGET,
+    progress: Progress | None = None,
+) -> xarray.Dataset:
+    """Speed-up over (initial probability of y*, proxy reward of y_med).
+
+    Args:
+        probabilities: initial probabilities of y*, or how many between 1e-3 and .2, evenly spaced in the logarithm.
+        rewards: proxy rewards of y_med, or how many between -1.5 and .99.
+        t1: end time.
+        target: true value to reach.
+        progress: called with (flows ended, all flows).
+
+    Returns:
+        `time` and `speedup` over ("probability", "mediocre_reward"), `baseline_time` over "probability", and
+        `repelled`, below which the proxy of y_med is below the mean at the start (theory: monotone_in_mediocre).
+
+    Raises:
+        ValueError: on an empty axis or a probability outside of (0, .5).
+    """
+    start = _axis("probabilities", probabilities, np.geomspace, 1e-3, 0.2)
+    validate.require("probabilities", start, (start > 0) & (start < 0.5), "it must be between 0 and 0.5")
+    mediocre = _axis("rewards", rewards, np.linspace, -1.5, 0.99)
+    policies = np.stack([paper.initial_policy(float(e)) for e in start])
+    problems = Problem.tabular(policies[:, None], np.broadcast_to(paper.TRUE_REWARD, (len(start), 1, 5)))
+    times, baseline = _grid(problems, mediocre, t1, target, progress)
+    others = np.delete(policies, 1, axis=1)
+    repelled = others @ np.delete(np.asarray(paper.TRUE_REWARD), 1) / others.sum(axis=1)
+    axis = {"units": "1", "long_name": "initial probability of y*"}
+    return _dataset("probability", start, axis, mediocre, times, baseline, t1, target).assign(
+        repelled=("probability", repelled, {"units": "reward", "long_name": "mean proxy of the outputs but y_med"})
+    )
+
+
+def similarity_map(
+    cosines: Sequence[float] | int = 200,
+    rewards: Sequence[float] | int = 200,
+    *,
+    probability: float = 0.05,
+    t1: float = 1e9,
+    target: float = paper.TARGET,
+    progress: Progress | None = None,
+) -> xarray.Dataset:
+    """Speed-up over (inner product of y* and y_med, proxy reward of y_med), where the conclusion reverses.
+
+    Features: phi(y*) = 1.5 e1, phi(y_med) = (c, sqrt(1 - c^2), 0, ...), the bad outputs the other axes.
+
+    Args:
+        cosines: c, or how many between -.95 and .95.
+        rewards: proxy rewards of y_med, or how many between -1.5 and .99.
+        probability: initial probability of y*.
+        t1: end time.
+        target: true value to reach.
+        progress: called with (flows ended, all flows).
+
+    Returns:
+        As `probability_map`, over ("inner_product", "mediocre_reward").
+
+    Raises:
+        ValueError: on an empty axis or a cosine outside of (-1, 1).
+    """
+    cosine = _axis("cosines", cosines, np.linspace, -0.95, 0.95)
+    validate.require("cosines", cosine, abs(cosine) < 1, "it must be between -1 and 1")
+    mediocre = _axis("rewards", rewards, np.linspace, -1.5, 0.99)
+    directions = [(float(c), float(np.sqrt(1 - c**2))) for c in cosine]
+    features = np.stack([feature_similarity.similar_features(direction) for direction in directions])[:, None]
+    policy = np.broadcast_to(paper.initial_policy(probability), (len(cosine), 1, 5))
+    truth = np.broadcast_to(paper.TRUE_REWARD, (len(cosine), 1, 5))
+    problems = Problem.linear(features, truth, initial_policy=policy)
+    times, baseline = _grid(problems, mediocre, t1, target, progress)
+    product = feature_similarity.BEST_NORM * cosine
+    axis = {"units": "1", "long_name": "inner product of the features of y* and y_med"}
+    return _dataset("inner_product", product, axis, mediocre, times, baseline, t1, target)
+
+
+def single_errors(
+    values: Sequence[float] | int = 241, *, rare: float = 1e-8, t1: float = END, target: float = paper.TARGET
+) -> xarray.Dataset:
+    """Every error on one output, over new rewards: the problem of theory's single-error table.
+
+    Args:
+        values: new proxy rewards, or how many between -2 and 2.
+        rare: initial probability of the rare bad output; the two others share the rest.
+        t1: end time.
+        target: true value to reach.
+
+    Returns:
+        `time`, `speedup`, `category` and `mechanism` over ("output", "value"), `baseline_time`, `true_reward` and
+        `initial_probability`.
+
+    Raises:
+        ValueError: on an empty axis.
+    """
+    new = _axis("values", values, np.linspace, -2.0, 2.0)
+    policy = np.array([0.05, 0.5, (0.45 - rare) / 2, (0.45 - rare) / 2, rare])
+    problem = Problem.tabular(policy, paper.TRUE_REWARD)
+    report = categorize(problem, SingleOutput(new)(problem).proxy_rewards, t1=t1, target=target)
+    shape = (len(policy), len(new))
+    dims = ("output", "value")
+    names = ["y*", "y_med", "bad", "bad (twin)", "bad, rare"]
+    return xarray.Dataset(
+        {
+            "time": (dims, report.times.reshape(shape), _TIME),
+            "speedup": (dims, report.speedup.reshape(shape), _SPEEDUP),
+            "category": (dims, report.category.reshape(shape).astype(object), {"long_name": "simulated category"}),
+            "mechanism": (dims, report.mechanism.reshape(shape).astype(object), {"long_name": "a-priori mechanism"}),
+            "baseline_time": ((), report.baseline_time, _TIME),
+            "true_reward": ("output", np.asarray(paper.TRUE_REWARD, float), {"units": "reward"}),
+            "initial_probability": ("output", policy, {"units": "1"}),
+        },
+        {"output": paper.labels(names), "value": ("value", new, {"units": "reward", "long_name": "new reward"})},
+        {"dynamics": "flow", "target": target, **provenance.attributes({"t1": t1, "target": target})},
+    )
+
+
+def _axis(name: str, given: Sequence[float] | int, spaced: Callable, low: float, high: float) -> np.ndarray:
+    if isinstance(given, int):
+        return spaced(low, high, validate.count(name, given, minimum=2))
+    axis = validate.as_floats(name, given)
+    validate.require_finite(name, axis)
+    return axis
+
+
+def _grid(
+    problems: Problem, rewards: np.ndarray, t1: float, target: float, progress: Progress | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Times [N, R] on proxies with y_med at each of `rewards`, and [N] on the ground truth."""
+    rows, columns = len(problems), len(rewards) + 1
+    proxies = np.tile(np.asarray(problems.true_reward)[:, None], (1, columns, 1, 1))
+    proxies[:, :-1, :, 1] = rewards[None, :, None]
+    batch = problems[np.repeat(np.arange(rows), columns)].with_proxy(proxies.reshape(-1, *proxies.shape[2:]))
+    outcome = flow_many(batch, t1, target=target, stop_at_target=True, progress=progress)
+    times = np.asarray(outcome.hitting_time).reshape(rows, columns)
+    return times[:, :-1], times[:, -1]
+
+
+def _dataset(
+    name: str,
+    axis: np.ndarray,
+    attributes: dict[str, str],
+    rewards: np.ndarray,
+    times: np.ndarray,
+    baseline: np.ndarray,
+    t1: float,
+    target: float,
+) -> xarray.Dataset:
+    dims = (name, "mediocre_reward")
+    described = {"units": "reward", "long_name": "proxy reward of y_med"}
+    return xarray.Dataset(
+        {
+            "time": (dims, times, _TIME),
+            "speedup": (dims, compare_times(baseline[:, None], times), _SPEEDUP),
+            "baseline_time": (name, baseline, _TIME),
+        },
+        {name: (name, axis, attributes), "mediocre_reward": ("mediocre_reward", rewards, described)},
+        {"dynamics": "flow", "target": target, **provenance.attributes({"t1": t1, "target": target})},
+    )

@@ -1,0 +1,55 @@
+"""The confusion table of a-priori mechanism and simulated category, and the speed-ups behind each mechanism."""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+from figures import style
+
+_CATEGORIES = ("harmful", "benign", "beneficial")
+_ORDER = (
+    "reward hacking",
+    "stalling",
+    "never attracts",
+    "negligible probability",
+    "none",
+    "escapes mediocrity",
+)
+_COLORS = {"harmful": style.VERMILLION, "benign": style.GREY, "beneficial": style.BLUE}
+
+
+@style.styled
+def draw(dataset: xarray.Dataset) -> Figure:
+    """Shares of the simulated categories within each mechanism, of `experiments.error_confusion.run`'s dataset."""
+    mechanism, category = dataset["mechanism"].values, dataset["category"].values
+    predicted = {row: dataset["predicted"].values[mechanism == row][:1] for row in _ORDER}
+    rows = [row for row in _ORDER if (mechanism == row).any()]
+    figure = Figure(figsize=(style.WIDTH, 0.9 + 0.48 * len(rows)), layout="constrained")
+    axes = figure.subplots()
+    for place, row in enumerate(rows):
+        own = category[mechanism == row]
+        left = 0.0
+        for name in _CATEGORIES:
+            share = float(np.mean(own == name))
+            axes.barh(place, share, left=left, height=0.72, color=_COLORS[name], edgecolor="white", linewidth=0.8)
+            if share > 0.05:
+                color = "black" if name == "benign" else "white"
+                axes.text(
+                    left + share / 2, place, f"{np.sum(own == name):,}", ha="center", va="center", color=color, size=8.5
+                )
+            left += share
+    axes.set_yticks(range(len(rows)), [f"{row}\n(predicts {predicted[row][0]})" for row in rows])
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.set_xlim(0, 1)
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+    axes.set_xlabel("share of the errors with this a-priori mechanism, by simulated category")
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+    handles = [Patch(color=_COLORS[name]) for name in _CATEGORIES]
+    agreement = float(np.mean(category == dataset["predicted"].values))
+    figure.legend(handles, _CATEGORIES, loc="outside upper center", ncols=3, frameon=False)
+    axes.set_title(f"{len(category):,} random errors; {agreement:.1%} as predicted", size=9.5, loc="left")
+    return figure
