@@ -39,9 +39,9 @@ def show(results: Sequence[Verification]) -> None:
         numbers = (f"{result.smallest_slack:.3g}", f"{result.median_slack:.3g}", f"{result.seconds:.1f}")
         counts = (str(result.problems), str(result.violations))
         table.add_row(result.theorem.name, result.theorem.kind, *counts, *numbers, outcome(result), style=style)
-    console = Console(markup=False, highlight=False, emoji=False)
     # Wide enough for whole names and numbers: a narrow terminal wraps the lines, and what is piped is read by programs.
-    console.print(table, width=max(console.width, _WIDTH), crop=False, soft_wrap=True)
+    console = Console(markup=False, highlight=False, emoji=False, width=max(Console().width, _WIDTH))
+    console.print(table)
     seconds = sum(result.seconds for result in results)
     wrong = sum(not result.as_expected for result in results)
     console.print(f"{len(results)} theorems in {seconds:.0f} s, {wrong} not as claimed")

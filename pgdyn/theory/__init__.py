@@ -1,8 +1,8 @@
 r"""Theorems as objects: state a claim once, then search for counterexamples and see how tight it is.
 
 `THEOREMS` maps names to theorems; `pgdyn verify` runs them. `verify(theorem, 1000)` checks one on random problems that
-satisfy its assumptions, `find_counterexample(theorem)` hunts for one that breaks it. A conjecture of your own is the same
-object in a few lines. Here is one that sounds right: with a perfect reward, the best output never loses probability.
+satisfy its assumptions, `find_counterexample(theorem)` hunts for one that breaks it. A conjecture of your own is the
+same object in a few lines. Here is one that sounds right: with a perfect reward, the best output never loses.
 
     import jax
     import jax.numpy as jnp
@@ -31,9 +31,10 @@ object in a few lines. Here is one that sounds right: with a perfect reward, the
     found = find_counterexample(conjecture)
     found.problem, found.check.slack
 
-It is false, and found so at once: while a likely mediocre output gains, the best one pays for it (`attraction_orthonormal`
-says when). `draw` and `claim` are plain JAX for one problem; a thousand are checked by `jax.vmap` in one compiled program.
-Assumptions beyond what `draw` ensures go into `premise`, which also keeps the search inside them.
+It is false, and found so at once: while a likely mediocre output gains, the best one pays for it
+(`attraction_orthonormal` says when). `draw` and `claim` are plain JAX for one problem; a thousand are checked by
+`jax.vmap` in one compiled program. Assumptions beyond what `draw` ensures go into `premise`, which also keeps the
+search inside them.
 """
 
 from __future__ import annotations

@@ -155,7 +155,7 @@ two_level_closed_form = Theorem(
 
 def _natural_gradient(problem: Problem, t1: Array) -> Check:
     run = flow(problem, t1, geometry="natural", **_TIGHT)
-    exponent = run.log_policy[0] + run.t[:, None, None] * problem.proxy_reward
+    exponent = run.log_policy[:1] + run.t[:, None, None] * problem.proxy_reward[None]
     path = run.log_policy - jax.nn.log_softmax(exponent, axis=-1)
     start, reward = run.log_policy[0], problem.proxy_reward
     direction = velocity(problem, Objective(), problem.initial_params, start, "natural")
@@ -220,9 +220,9 @@ def _kl_optimum(problem: Problem, beta: Array, t1: Array) -> Check:
     at_rest = velocity(problem, objective, optimum, reference) * problem.temperature
 
     run = flow(problem, t1, objective=objective, geometry="natural", **_TIGHT)
-    away = run.params - optimum
+    away = run.params - optimum[None]
     away = away - jnp.mean(away, axis=-1, keepdims=True)
-    left = away - away[0] * jnp.exp(-beta * run.t)[:, None, None]
+    left = away - away[:1] * jnp.exp(-beta * run.t)[:, None, None]
     return Check.all_of(
         Check.identity(jnp.max(jnp.abs(at_rest)) / (size * 16 * problem.num_outputs * _EPS), 1.0),
         Check.identity((objective.value(problem, optimum) - best) / (size * 16 * problem.num_outputs * _EPS), 1.0),

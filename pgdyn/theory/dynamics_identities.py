@@ -242,7 +242,7 @@ def _conserved_sum(problem: Problem, t1: Array, seed: Array) -> Check:
     )
 
     def error(path: Array) -> Array:
-        drift = jnp.sum(path - problem.initial_params, axis=-1)
+        drift = jnp.sum(path - problem.initial_params[None], axis=-1)
         return jnp.max(jnp.abs(drift)) / jnp.max(jnp.abs(path))
 
     # A step adds K rounding errors of the largest logit's size; no run here takes more than 1,000.

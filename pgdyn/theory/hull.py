@@ -19,7 +19,7 @@ def squared_distance(point: Float[Array, " D"], others: Float[Array, "M D"]) -> 
     rounding. Meant for M up to about 10.
     """
     count = others.shape[0]
-    arms = others - point
+    arms = others - point[None]
     gram = arms @ arms.T
     subsets = jnp.asarray(np.array([s for s in itertools.product((False, True), repeat=count) if any(s)]))
 

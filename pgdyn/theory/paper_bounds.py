@@ -144,7 +144,7 @@ def _within_one(problem: Problem, other_proxy: Array, t: Array) -> Any:
 def _draw_negligible(key: Array, outputs: int) -> tuple[Problem, dict[str, Any]]:
     stream = Stream(key)
     mass = stream.log_uniform(1e-7, 0.1)
-    rare = jnp.arange(outputs) < 1 + stream.flag(0.5)
+    rare = jnp.arange(outputs) < jnp.where(stream.flag(0.5), 1, 2)
     start = draws.policy(stream, (outputs,), spread=(0.1, 2.0))
     rarely, mostly = (jnp.where(part, start, 0.0) for part in (rare, ~rare))
     start = mass * rarely / jnp.sum(rarely) + (1 - mass) * mostly / jnp.sum(mostly)

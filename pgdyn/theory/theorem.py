@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -220,7 +221,13 @@ class Theorem:
         return over
 
     def _complete(self, parameters: Parameters) -> dict[str, Any]:
-        return {**self.defaults, **parameters}
+        complete = {**self.defaults, **parameters}
+        function: Any = self.claim or self.batch_claim
+        try:
+            inspect.signature(function).bind(None, **complete)
+        except TypeError as error:
+            raise ValueError(f"theorem {self.name!r}: {error}") from None
+        return complete
 
     def _complete_batch(self, problems: Problem, parameters: Parameters) -> dict[str, Any]:
         size = problems.batch_size
