@@ -16,6 +16,7 @@ from pgdyn.sweep import engine
 from pgdyn.sweep.spec import Spec
 from pgdyn.sweep.store import Store
 
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 _POLL = 0.1  # seconds between looks at shards that other processes are making
 
 
@@ -128,6 +129,7 @@ def run_sweep(
 
     Raises:
         ValueError: if the store belongs to another sweep, or the cluster cannot be had.
+        OSError: if the store cannot be begun.
         SweepStopped: if the disk is full or fails, or a cluster is lost. The same call goes on from there.
         KeyboardInterrupt: on Ctrl-C; the shards in flight are lost, no others.
     """
@@ -140,6 +142,8 @@ def run_sweep(
     try:
         opened = Store.create(store, spec, overwrite=overwrite)
     except OSError as error:
+        if error.errno not in _FULL:
+            raise
         raise _stopped(store, None, error) from error
     with opened:
         sweep = _Sweep(spec, opened, progress)
@@ -258,6 +262,6 @@ class _Sweep:
 
 
 def _stopped(path: Any, done: tuple[int, int] | None, error: OSError) -> SweepStopped:
-    reason = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else f"it cannot be written: {error}"
+    reason = "the disk is full" if error.errno in _FULL else f"it cannot be written: {error}"
     kept = f"; {done[0]} of {done[1]} shards are safe" if done else ""
     return SweepStopped(f"{path}: {reason}{kept}, and the same command goes on from there")

@@ -232,10 +232,12 @@ class Store:
             root = _read_root(self.path)
         except ValueError:
             root, damaged = None, True
+        shards = self.path / "shards"
         if root is not None:
             self._refuse_other(root)
+            if not _is_group(shards):
+                _write_node(shards, {})
             return
-        shards = self.path / "shards"
         present = {entry.name for entry in shards.iterdir()} if shards.is_dir() else set()
         foreign = sorted(name for name in present - {"zarr.json", *self._names} if not _is_rubbish(name))
         if foreign:
@@ -296,6 +298,14 @@ def _read_root(path: pathlib.Path) -> dict[str, Any] | None:
     if root is None or digest(root) != checksum:
         raise ValueError(f"{path}/zarr.json is damaged, or not of a sweep")
     return root
+
+
+def _is_group(folder: pathlib.Path) -> bool:
+    try:
+        node = json.loads((folder / "zarr.json").read_bytes())
+    except (OSError, ValueError):
+        return False
+    return node == {"attributes": {}, "zarr_format": 3, "node_type": "group"}
 
 
 def _write_node(folder: pathlib.Path, attributes: Mapping[str, Any]) -> None:

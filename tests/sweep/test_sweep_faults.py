@@ -211,6 +211,19 @@ def test_a_kill_at_any_file_system_call_leaves_a_store_that_resumes(spec, tmp_pa
     assert int(done.stdout) > 30  # the kills really came in the middle
 
 
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system does not pin processes to cores")
+def test_flows_have_the_same_bits_on_one_core_and_on_two_devices(tmp_path):
+    text = cases.SLOW.replace('kind = "ascend"\nsteps = 20000', 'kind = "flow"\nt1 = 1000.0')
+    (tmp_path / "flow.toml").write_text(text.replace("shard_size = 20", "shard_size = 90"))
+    run_sweep(load_spec(tmp_path / "flow.toml"), tmp_path / "here")
+    core = min(os.sched_getaffinity(0))
+    line = cases.command("sweep", tmp_path / "flow.toml", "--out", tmp_path / "there")
+    pinned = f"import os, subprocess, sys; os.sched_setaffinity(0, [{core}]); sys.exit(subprocess.call(sys.argv[1:]))"
+    done = subprocess.run([sys.executable, "-c", pinned, *line], capture_output=True, timeout=cases.PATIENCE)
+    assert done.returncode == 0, done.stderr
+    assert cases.contents(tmp_path / "there") == cases.contents(tmp_path / "here")
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

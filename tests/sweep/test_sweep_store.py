@@ -123,6 +123,13 @@ def test_a_damaged_description_is_written_again_and_the_shards_stay(damage, whol
     assert cases.contents(copy) == cases.contents(whole)
 
 
+@pytest.mark.parametrize("damage", [flip, truncate, remove])
+def test_the_group_of_the_shards_is_mended(damage, whole, copy):
+    damage(copy / "shards" / "zarr.json")
+    assert run_sweep(SPEC, copy).found == 4
+    assert cases.contents(copy) == cases.contents(whole)
+
+
 CHANGES = {
     "steps": ({"dynamics": Ascend(steps=60, target=0.9)}, "dynamics.steps is 50 there and 60 here"),
     "dynamics": ({"dynamics": Flow(t1=9.0, target=0.9)}, "dynamics.kind is 'ascend' there and 'flow' here"),
