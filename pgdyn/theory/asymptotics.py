@@ -27,7 +27,8 @@ RTOL, ATOL = 1e-8, 1e-10
 def near(measured: ArrayLike, predicted: ArrayLike, tolerance: ArrayLike) -> Check:
     """|measured - predicted| <= tolerance, with slack the part of the tolerance that is left over."""
     measured, predicted = jnp.broadcast_arrays(jnp.asarray(measured), jnp.asarray(predicted))
-    slack = jnp.asarray(tolerance) - jnp.abs(measured - predicted)
+    error = jnp.where(measured == predicted, 0.0, jnp.abs(measured - predicted))  # both may be infinite
+    slack = jnp.asarray(tolerance) - error
     return Check(slack >= 0, slack, measured, predicted)
 
 
@@ -44,11 +45,17 @@ def policy_after(problems: Problem, times: Float[Array, " N"]) -> Float[Array, "
     return jnp.asarray(flow_many(problems, times, rtol=RTOL, atol=ATOL).log_policy)[:, 0]
 
 
-def arrival_exponent(problems: Problem, rarer: Problem, target: ArrayLike, factor: float = FACTOR) -> Array:
-    """-d ln T / d ln p_0 between `problems` and the same with their best output `factor` times rarer, [N]."""
+def arrival_exponent(
+    problems: Problem,
+    rarer: Problem,
+    target: ArrayLike,
+    objective: Objective | None = None,
+    factor: float = FACTOR,
+) -> Float[Array, " N"]:
+    """-d ln T / d ln p_0 between `problems` and the same with their best output `factor` times rarer."""
     both = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), problems, rarer)
     target = jnp.tile(jnp.broadcast_to(jnp.asarray(target), len(problems)), 2)
-    times = arrival_times(both, target).reshape(2, -1)
+    times = arrival_times(both, target, objective).reshape(2, -1)
     return jnp.log(times[1] / times[0]) / math.log(factor)
 
 

@@ -1,21 +1,21 @@
 r"""Laws of the stall: how long a nearly deterministic policy on a mediocre output takes to find the best one.
 
-Orthonormal features, one prompt. Outputs in this order: y* with reward r*, y_med with r_med < r*, and n bad outputs with
-r_b < r_med; D* = r* - r_med, D_b = r_med - r_b. With all but a little of the mass on y_med, and u = D* p,
+Orthonormal features, one prompt. Outputs in this order: y* with reward r*, y_med with r_med < r*, and n bad outputs
+with r_b < r_med; D* = r* - r_med, D_b = r_med - r_b. With all but a little of the mass on y_med, and u = D* p,
 w_b = D_b q_b, w = sum_b w_b, s = u/w, the flow is to leading order (A_med m = w - u, by `log_ratio`)
 
     d ln u/dt = 2u - w,        d ln w_b/dt = u - w - w_b.
 
 In these variables the gaps are gone, so one law serves unequal gaps and unequal masses. **Closed form** (derived here).
-Put g = exp(int (u - w) dt) and G = int g dt; then u = g / (1/u_0 - G), w_b = g / (1/w_b0 + G), and with x = u_0 G from 0 to 1,
-c_b = w_b0/u_0,
+Put g = exp(int (u - w) dt) and G = int g dt; then u = g / (1/u_0 - G), w_b = g / (1/w_b0 + G), and with x = u_0 G from
+0 to 1, c_b = w_b0/u_0,
 
     u   = u_0 / [(1 - x)^2 prod_b (1 + c_b x)],
     w_b = u_0 c_b / [(1 - x) (1 + c_b x) prod_a (1 + c_a x)],
     t   = (1/u_0) int_0^x (1 - y) prod_b (1 + c_b y) dy,
 
-so that y* escapes at t(x = 1) = (1/u_0) sum_j e_j(c) / [(j + 1)(j + 2)], e_j the elementary symmetric polynomials, whose
-last term, prod_b (D_b q_b) / [(n + 1)(n + 2) (D* p_0)^{n+1}], takes over when y* is rare.
+so that y* escapes at t(x = 1) = (1/u_0) sum_j e_j(c) / [(j + 1)(j + 2)], e_j the elementary symmetric polynomials,
+whose last term, prod_b (D_b q_b) / [(n + 1)(n + 2) (D* p_0)^{n+1}], takes over when y* is rare.
 """
 
 from __future__ import annotations
@@ -135,9 +135,10 @@ def _draw_path(key: Array, n: int) -> tuple[Problem, dict[str, Any]]:
 corner_path = Theorem(
     name="corner_path",
     statement=(
-        "Orthonormal flow on the true reward from near the mediocre output: with u = D* p, c_b = D_b q_b / u_0 and a stage x "
-        "in [0, 1), at time t = (1/u_0) int_0^x (1 - y) prod (1 + c_b y) dy the best output's probability has changed by "
-        "the factor 1/[(1 - x)^2 prod (1 + c_b x)] and that of bad output b by 1/[(1 - x)(1 + c_b x) prod (1 + c_a x)]."
+        "Orthonormal flow on the true reward from near the mediocre output: with u = D* p, c_b = D_b q_b / u_0 and "
+        "a stage x in [0, 1), at time t = (1/u_0) int_0^x (1 - y) prod (1 + c_b y) dy the best output's probability "
+        "has changed by the factor 1/[(1 - x)^2 prod (1 + c_b x)] and that of bad output b by 1/[(1 - x)(1 + c_b x) "
+        "prod (1 + c_a x)]."
     ),
     source=_SOURCE,
     kind="law",
@@ -201,8 +202,8 @@ def _equal_pulls(problem: Problem) -> Any:
 corner_minimum = Theorem(
     name="corner_minimum",
     statement=(
-        "Same flow, all D_b q_b equal, s = D* p_0 / sum_b D_b q_b: the best output loses probability at first iff s < 1/2, "
-        "down to p_min = p_0 s^n (n + 2)^(n+2) / [4 (1 + n s)^(n+2)]."
+        "Same flow, all D_b q_b equal, s = D* p_0 / sum_b D_b q_b: the best output loses probability at first iff s "
+        "< 1/2, down to p_min = p_0 s^n (n + 2)^(n+2) / [4 (1 + n s)^(n+2)]."
     ),
     source=_SOURCE,
     kind="law",
@@ -238,8 +239,9 @@ def _draw_start(key: Array, n: int) -> tuple[Problem, dict[str, Any]]:
 corner_law = Theorem(
     name="corner_law",
     statement=(
-        "Orthonormal flow on the true reward, one best output of initial probability p_0, one mediocre and n bad ones of any "
-        "gaps: the time to a value above r_med is Theta(p_0^-(n+1)), where n = 0 (no bad output) gives 1, which is no stall."
+        "Orthonormal flow on the true reward, one best output of initial probability p_0, one mediocre and n bad "
+        "ones of any gaps: the time to a value above r_med is Theta(p_0^-(n+1)), where n = 0 (no bad output) gives "
+        "1, which is no stall."
     ),
     source=_SOURCE,
     kind="law",
