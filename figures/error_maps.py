@@ -94,7 +94,7 @@ def draw_single(dataset: xarray.Dataset) -> Figure:
     axes.set_ylim(finite.min() / 2, top * 2.5)
     axes.annotate("never", (value[0], top), (4, 5), textcoords="offset points", size=8.5, color="#444444")
     axes.annotate(
-        "no error", (value[0], baseline), (4, 3), textcoords="offset points", size=8.5, color="#444444", va="bottom"
+        "no error", (value[0], baseline), (4, -4), textcoords="offset points", size=8.5, color="#444444", va="top"
     )
     axes.set_xlabel("new proxy reward of the output (circle: its true reward)")
     axes.set_ylabel(f"time to true value {dataset.attrs['target']:g}")

@@ -1,0 +1,70 @@
+"""The map over (feature inner product, proxy reward of y_med): appendix A.1 of arXiv 2604.25872, where errors turn."""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray
+
+import figures.error_maps
+from experiments import error_maps
+from paper_repro.claims import fact_claim
+from paper_repro.reproduction import Reproduction
+
+_PAPER = "arXiv 2604.25872, appendix A.1; theory: feature_geometry_law"
+
+
+def _speedup(dataset: xarray.Dataset, products: slice, reward: float) -> np.ndarray:
+    return dataset["speedup"].sel(inner_product=products).sel(mediocre_reward=reward, method="nearest").values
+
+
+def _helps(dataset: xarray.Dataset) -> tuple[bool, str]:
+    least = _speedup(dataset, slice(0.25, 0.35), -1.25).min()
+    return bool(least > 1e2), f"least speed-up {least:.3g}"
+
+
+def _reverses(dataset: xarray.Dataset) -> tuple[bool, str]:
+    most = _speedup(dataset, slice(1.0, None), -1.25).max()
+    return bool(most < 1), f"largest speed-up {most:.3g}"
+
+
+def _between(dataset: xarray.Dataset) -> tuple[bool, str]:
+    speedup = _speedup(dataset, slice(0.25, None), 0.0)
+    return bool((speedup > 1).all()), f"speed-ups {speedup.min():.3g} to {speedup.max():.3g}"
+
+
+REPRODUCTION = Reproduction(
+    name="error_similarity",
+    title="With similar features, pushing the mediocre output below the bad ones turns from help to harm",
+    summary=(
+        "Features φ(y*) = 1.5 e₁, φ(y_med) = (c, √(1 − c²), 0, …), initial policy (10⁻⁶, 0.5, …) and ground truth "
+        "(1, 0.8, −1, −1, −1). The proxy differs in the reward of y_med alone. Gradient flow to the true value 0.9."
+    ),
+    experiment=error_maps.similarity_map,
+    full={"probability": 1e-6, "t1": 1e15},
+    quick={"probability": 1e-6, "t1": 1e15, "cosines": 39, "rewards": 21},
+    figures={"error_similarity": figures.error_maps.draw},
+    claims=(
+        fact_claim(
+            "low-reward-helps-dissimilar",
+            "At an inner product near 0.3 a proxy reward of y_med below that of the bad outputs (−1.25) helps",
+            _PAPER,
+            "more than 100 times faster than the ground truth",
+            _helps,
+        ),
+        fact_claim(
+            "low-reward-harms-similar",
+            "At inner products above |φ(y_med)|² = 1 the same proxy harms: y* goes down with y_med",
+            _PAPER,
+            "slower than the ground truth everywhere",
+            _reverses,
+        ),
+        fact_claim(
+            "between-it-still-helps",
+            "A reward of y_med between the bad outputs' and its own (0) helps at every inner product from 0.25 on",
+            "measured here",
+            "faster than the ground truth everywhere",
+            _between,
+        ),
+    ),
+    order=55,
+)
