@@ -39,30 +39,34 @@ search inside them.
 
 from __future__ import annotations
 
-import importlib
-
+from pgdyn.theory import (
+    closed_forms,
+    corner_laws,
+    dynamics_identities,
+    escape_bounds,
+    feature_geometry,
+    paper_bounds,
+    partial_credit,
+    predecessor,
+    reward_errors,
+    softmax_gradient,
+)
 from pgdyn.theory.theorem import Check, Theorem
 from pgdyn.theory.verify import Instance, Verification, find_counterexample, verify
 
 _FAMILIES = (
-    "dynamics_identities",
-    "closed_forms",
-    "paper_bounds",
-    "escape_bounds",
-    "corner_laws",
-    "feature_geometry",
-    "partial_credit",
-    "reward_errors",
-    "predecessor",
-    "softmax_gradient",
+    dynamics_identities,
+    closed_forms,
+    paper_bounds,
+    escape_bounds,
+    corner_laws,
+    feature_geometry,
+    partial_credit,
+    reward_errors,
+    predecessor,
+    softmax_gradient,
 )
 
-THEOREMS: dict[str, Theorem] = {}
-for _family in _FAMILIES:
-    try:
-        _module = importlib.import_module(f"{__name__}.{_family}")
-    except ModuleNotFoundError:
-        continue
-    THEOREMS.update((_theorem.name, _theorem) for _theorem in getattr(_module, "THEOREMS", []))
+THEOREMS: dict[str, Theorem] = {theorem.name: theorem for family in _FAMILIES for theorem in family.THEOREMS}
 
 __all__ = ["THEOREMS", "Check", "Instance", "Theorem", "Verification", "find_counterexample", "verify"]

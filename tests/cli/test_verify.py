@@ -1,0 +1,99 @@
+"""`pgdyn verify`. Oracles: the library called directly with the same seed, and the words of each refusal."""
+
+import csv
+import dataclasses
+import re
+import tomllib
+
+import numpy as np
+import pytest
+
+import pgdyn
+from pgdyn import theory
+from pgdyn.cli import main
+
+FAST = ("log_ratio", "positive_advantage_attracts")
+
+
+def run(capsys, *arguments):
+    code = main(["verify", *(str(argument) for argument in arguments)])
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+@pytest.fixture
+def broken(monkeypatch):
+    """A theorem of each kind turned into one that it is not."""
+    wrong = {
+        "log_ratio": dataclasses.replace(
+            theory.THEOREMS["positive_advantage_attracts"], name="log_ratio", kind="bound"
+        ),
+        "positive_advantage_attracts": dataclasses.replace(theory.THEOREMS["log_ratio"], kind="known false"),
+    }
+    for name, theorem in wrong.items():
+        monkeypatch.setitem(theory.THEOREMS, name, theorem)
+
+
+def test_the_table_and_the_files(capsys, tmp_path):
+    out = tmp_path / "new" / "run"
+    code, shown, err = run(capsys, *FAST, "--problems", 60, "--seed", 5, "--out", out)
+    assert (code, err) == (0, "")
+    rows = list(csv.DictReader((out / "verification.csv").open()))
+    for name, row in zip(FAST, rows, strict=True):
+        result = theory.verify(theory.THEOREMS[name], 60, seed=5)
+        assert (row["name"], row["kind"]) == (name, result.theorem.kind)
+        assert (int(row["problems"]), int(row["violations"])) == (60, result.violations)
+        np.testing.assert_allclose(float(row["smallest_slack"]), result.smallest_slack, rtol=1e-9)
+        assert re.search(
+            rf"{name} +{result.theorem.kind} +60 +{result.violations} +{result.smallest_slack:.3g} ", shown
+        )
+        saved = pgdyn.load_problem(out / f"{name}.toml")
+        np.testing.assert_array_equal(saved.true_reward, result.tightest.problem.true_reward)
+        made_by = tomllib.loads((out / f"{name}.toml").read_text())["provenance"]
+        assert made_by["theorem"] == name and made_by["seed"] == 5 and made_by["slack"] == result.smallest_slack
+    assert "2 theorems in" in shown and "0 not as claimed" in shown
+    code = main(["simulate", str(out / "log_ratio.toml"), "--t1", "1", "--saves", "9"])
+    assert code == 0 and "gradient flow, ran to the end" in capsys.readouterr().out
+
+
+def test_parameters_are_kept_with_the_tightest_problem(capsys, tmp_path):
+    code, _, _ = run(capsys, "no_mediocre_orthonormal", "--problems", 6, "--out", tmp_path)
+    made_by = tomllib.loads((tmp_path / "no_mediocre_orthonormal.toml").read_text())["provenance"]
+    tightest = theory.verify(theory.THEOREMS["no_mediocre_orthonormal"], 6).tightest
+    assert code == 0 and made_by["parameters"] == {"rho": float(tightest.parameters["rho"])}
+
+
+@pytest.mark.parametrize(("name", "word"), [("log_ratio", "VIOLATED"), (FAST[1], "NO COUNTEREXAMPLE")])
+def test_a_claim_that_is_not_of_its_kind_fails_the_run(capsys, broken, name, word):
+    code, shown, err = run(capsys, name, "--problems", 60)
+    assert code == 1 and word in shown
+    assert err.startswith("error: a claim is not of its kind: ")
+
+
+def test_theorems_are_listed_without_being_run(capsys):
+    code, shown, err = run(capsys, "--list")
+    assert (code, err) == (0, "")
+    assert all(f"{name} ({theorem.kind})" in shown for name, theorem in theory.THEOREMS.items())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["log_ration"], "there is no theorem 'log_ration'; did you mean 'log_ratio'?"),
+        (["zzz"], "there is no theorem 'zzz'; pgdyn verify --list shows all"),
+        (["--problems", 0], "--problems is 0; it must be at least 1"),
+        (["--seed", -1], "--seed is -1; it must be a whole number from 0 to 2^63 - 1"),
+    ],
+)
+def test_refusals(capsys, arguments, sentence):
+    assert run(capsys, *arguments) == (2, "", f"error: {sentence}\n")
+
+
+def test_folders_that_are_not_ours_are_left_alone(capsys, tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    code, _, err = run(capsys, "log_ratio", "--out", tmp_path)
+    assert code == 2 and "is not empty; choose another folder or replace its results with --overwrite" in err
+    code, _, err = run(capsys, "log_ratio", "--out", tmp_path, "--overwrite")
+    assert code == 2 and "holds notes.txt, which no run has written" in err
+    code, _, err = run(capsys, "log_ratio", "--out", tmp_path / "notes.txt")
+    assert code == 2 and "is a file; it must be a folder" in err
