@@ -18,7 +18,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Shaped
 
 from pgdyn import policy
 from pgdyn.objective import Objective
@@ -27,6 +27,8 @@ from pgdyn.problem import Problem
 
 class Layout(NamedTuple):
     """What is the same for all lanes of a call, and fixes the compiled program.
+
+    Under one layout a lane ends the same to the last bit whatever the lanes beside it; two layouts round differently.
 
     Attributes:
         form: "tabular", "params" or "kernel".
@@ -51,7 +53,7 @@ class Shared(eqx.Module):
 
 
 class Lane(eqx.Module):
-    """The data of L lanes, lanes last.
+    """The data of L lanes, lanes last: NumPy arrays on the host, JAX's in compiled code.
 
     Attributes:
         problem: the problems without their features; arrays [P, K, L], [P, L], [L].
@@ -66,14 +68,14 @@ class Lane(eqx.Module):
     """
 
     problem: Problem
-    features: Array | None
-    gram: Array | None
-    start_logits: Array | None
-    reference: Array | None
-    kl: Array | None
-    entropy: Array | None
-    t1: Array
-    goal: Array | None
+    features: Any
+    gram: Any
+    start_logits: Any
+    reference: Any
+    kl: Any
+    entropy: Any
+    t1: Any
+    goal: Any
 
 
 def choose_layout(problems: Problem, objective: Objective, geometry: str) -> Layout:
@@ -91,6 +93,11 @@ def choose_layout(problems: Problem, objective: Objective, geometry: str) -> Lay
     return Layout(form, natural, plain, weighted, scaled)
 
 
+def spread(array: Shaped[Array, " L"], like: Array) -> Array:
+    """One number a lane, for use beside an array of more axes."""
+    return array.reshape((1,) * (like.ndim - 1) + array.shape)
+
+
 def logits(layout: Layout, shared: Shared, lane: Lane, state: Array) -> Float[Array, "P K L"]:
     """z of every lane, from its state."""
     if layout.form == "tabular":
@@ -100,32 +107,33 @@ def logits(layout: Layout, shared: Shared, lane: Lane, state: Array) -> Float[Ar
             z = jnp.einsum("pkd,dl->pkl", shared.features, state)
         else:
             z = jnp.sum(lane.features * state[None, None], axis=2)
-        return z / lane.problem.temperature if layout.scaled else z
+        return z / spread(lane.problem.temperature, z) if layout.scaled else z
     if shared.gram is not None:
         moved = jnp.einsum("pkqj,qjl->pkl", shared.gram, state)
     else:
         moved = jnp.sum(lane.gram * state[None, None], axis=(2, 3))
-    return lane.start_logits + (moved / lane.problem.temperature**2 if layout.scaled else moved)
+    return lane.start_logits + (moved / spread(lane.problem.temperature**2, moved) if layout.scaled else moved)
 
 
 def push(layout: Layout, shared: Shared, lane: Lane, gradient: Float[Array, "P K L"]) -> Array:
     """The state's slope under an euclidean gradient in the logits."""
     if layout.form == "tabular":
-        return gradient / lane.problem.temperature**2 if layout.scaled else gradient
+        return gradient / spread(lane.problem.temperature**2, gradient) if layout.scaled else gradient
     if layout.form == "kernel":
         return gradient
     if shared.features is not None:
         moved = jnp.einsum("pkd,pkl->dl", shared.features, gradient)
     else:
         moved = jnp.sum(lane.features * gradient[:, :, None], axis=(0, 1))
-    return moved / lane.problem.temperature if layout.scaled else moved
+    return moved / spread(lane.problem.temperature, moved) if layout.scaled else moved
 
 
 class Anchor(eqx.Module):
     """Where logits and rewards are measured from during one step, found once at its start.
 
-    Rewards are measured from the likeliest output's, for the reason given in `policy.advantage`; logits from the largest,
-    so that exponentials neither overflow nor vanish. A trial step so long that they do gives nan, and is rejected.
+    Rewards are measured from the likeliest output's, for the reason given in `policy.advantage`; logits from the
+    largest, so that exponentials neither overflow nor vanish. A trial step so long that they do gives nan, and is
+    rejected.
 
     Attributes:
         peak: [P, 1, L], the largest logit.
@@ -225,7 +233,7 @@ def true_value(lane: Lane, log_policy: Float[Array, "P K L"]) -> Float[Array, " 
 def start(layout: Layout, lane: Lane) -> Array:
     """The state at t = 0."""
     if layout.form == "tabular":
-        return lane.problem.initial_params / lane.problem.temperature
+        return lane.problem.initial_params / spread(lane.problem.temperature, lane.problem.initial_params)
     if layout.form == "params":
         return lane.problem.initial_params
     return jnp.zeros_like(lane.problem.true_reward)
@@ -246,7 +254,8 @@ def final(layout: Layout, shared: Shared, lane: Lane, state: Array) -> dict[str,
 class Table:
     """The host's view of a batch: every array lanes last, in the order in which lanes are run.
 
-    Gathering a chunk is then a slice or an index along the last axis of NumPy arrays. `order` maps a lane to its problem.
+    Gathering a chunk is then a slice or an index along the last axis of NumPy arrays. `order` maps a lane to its
+    problem.
     """
 
     def __init__(
@@ -260,17 +269,15 @@ class Table:
         self.shared = Shared()
         gram = None
         reference = _reference(problems, objective) if needs_reference(objective) else None
-        if layout.form == "kernel":
+        if features is not None and layout.form == "kernel":
             if own:
                 gram = np.einsum("npkd,nqjd->npkqj", features, features)
             else:
                 self.shared = Shared(gram=jnp.asarray(np.einsum("pkd,qjd->pkqj", features, features)))
-        elif layout.form == "params" and not own:
+        elif features is not None and not own:
             self.shared = Shared(features=jnp.asarray(features))
         self.order = np.argsort(-difficulty(host, objective, problems), kind="stable")
-        kl, entropy = (
-            np.asarray(weight) if np.ndim(weight) == 1 else None for weight in (objective.kl, objective.entropy)
-        )
+        kl, entropy = (np.asarray(w) if np.ndim(w) == 1 else None for w in (objective.kl, objective.entropy))
         lane = Lane(
             problem=host,
             features=features if own and layout.form == "params" else None,
@@ -286,7 +293,7 @@ class Table:
         self.lane = jax.tree.map(lambda leaf: np.ascontiguousarray(np.moveaxis(leaf[self.order], 0, -1)), lane)
 
     def restore(self, found: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Arrays lanes last and in running order, as arrays problems first and in the batch's order; states as params."""
+        """Arrays lanes last in running order, turned to problems first in the batch's order; "state" becomes params."""
         back = {}
         for name, values in found.items():
             array = np.empty((len(self.order), *values.shape[:-1]), values.dtype)

@@ -1,17 +1,17 @@
 r"""`flow_many`: thousands to millions of gradient flows at once.
 
-The same flows as `pgdyn.flow` (theta' = dJ/dtheta), ends and hitting times only. The engine lays problems side by side with
-the batch axis last (`lanes`), steps each by its own clock (`stepper`) and keeps every core busy with lanes that have work
-left (`schedule`). `backend="diffrax"` is `flow` under `jax.vmap`, for gradients and as a check.
+The same flows as `pgdyn.flow` (theta' = dJ/dtheta), ends and hitting times only. The engine lays problems side by side
+with the batch axis last (`lanes`), steps each by its own clock (`stepper`) and keeps every core busy with lanes that
+have work left (`schedule`). `backend="diffrax"` is `flow` under `jax.vmap`, for gradients and as a check.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import diffrax
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -28,6 +28,7 @@ from pgdyn.problem import Problem
 
 _BLOCK_NUMBERS = 2**24  # numbers held lanes-last at once, 128 MiB: larger batches are streamed in blocks of problems
 _REFERENCE_BLOCK = 4096
+_MOST_STEPS = 2**31 - 1  # the engine counts steps in 32 bits
 
 
 def flow_many(
@@ -43,7 +44,7 @@ def flow_many(
     max_steps: int = 65536,
     backend: Literal["engine", "diffrax"] = "engine",
     progress: Callable[[int, int], None] | None = None,
-    devices: list[jax.Device] | None = None,
+    devices: Sequence[Any] | None = None,
 ) -> Outcome:
     """Gradient flows of a batch of problems from t = 0 to `t1`.
 
@@ -53,30 +54,31 @@ def flow_many(
         problems: a batch (`pgdyn.stack`, rewards of shape [N, P, K], or `problem.with_proxy` of [M, P, K]); one problem
             counts as a batch of one. Features may be shared by the batch.
         t1: end time, positive; one number, or [N].
-        objective: what is climbed; None for the proxy's value alone. Made under `jax.vmap`, its KL and entropy weights may
-            be [N].
+        objective: what is climbed; None for the proxy's value alone. Made under `jax.vmap`, its KL and entropy weights
+            may be [N].
         target: true value whose first hitting time is wanted; one number, [N], or None.
         rtol: relative tolerance of one step.
         atol: absolute tolerance of one step, in logits (tabular) or parameters.
         geometry: "euclidean" or "natural", as in `flow`.
         stop_at_target: end each flow at its hitting time; its results are those of that time.
         max_steps: step budget of each flow; one that spends it stops where it is and says so.
-        backend: "engine", or "diffrax" for `flow` under `jax.vmap` (about ten times slower, differentiable; it always runs
-            to t1).
+        backend: "engine", or "diffrax" for `flow` under `jax.vmap`: more than ten times slower, differentiable; it
+            always runs to t1, and a flow that cannot has nan for its end.
         progress: called with (flows ended, N) from time to time, never from two threads at once.
-        devices: the devices to use; None for all local ones.
+        devices: the devices that the engine uses, of one kind; None for all local ones.
 
     Returns:
-        An `Outcome`. The engine's hitting times are roots of true value - target, solved to 1e-13 by steps of trial length
-        from the start of the first step that ends at or above the target.
+        An `Outcome`. The engine's hitting times are roots of true value - target, solved to 1e-13 by steps of trial
+        length from the start of the first step that ends at or above the target. A value that rises above it and falls
+        back within one step is not seen.
 
     Memory: besides the problems and the outcome, which live on the host, the engine needs about 0.4 GiB however large N
     is; problems are laid out in blocks.
 
     Raises:
-        ValueError: on shapes that do not fit, numbers out of range, unknown options, float32 problems, traced values with
-            the engine (it has no derivative: use `backend="diffrax"` inside `jax.grad`, `jax.jit` and `jax.vmap`), or
-            `stop_at_target` without a target.
+        ValueError: on shapes that do not fit, an empty batch, numbers out of range, unknown options, float32 problems,
+            traced values with the engine (it has no derivative: use `backend="diffrax"` inside `jax.grad`, `jax.jit`
+            and `jax.vmap`), or `stop_at_target` without a target.
     """
     if not isinstance(problems, Problem):
         raise ValueError(f"flow_many takes a pgdyn.Problem, got {problems!r:.80}")
@@ -85,6 +87,10 @@ def flow_many(
     validate.choice("geometry", geometry, GEOMETRIES)
     validate.choice("backend", backend, ("engine", "diffrax"))
     size = len(problems)
+    if size == 0:
+        raise ValueError("flow_many needs at least one problem, and this batch is empty")
+    if devices is not None and len(devices) == 0:
+        raise ValueError("devices is empty; give at least one, or None for all local ones")
     end = _per_problem("t1", t1, size)
     if not validate.is_traced(end):
         validate.require("t1", end, end > 0, "the end time must be positive")
@@ -95,11 +101,12 @@ def flow_many(
     absolute = validate.scalar("atol", atol, positive=True)
     budget = validate.count("max_steps", max_steps, minimum=1)
     objective = choose_objective(objective, "flow_many")
+    _require_weights(objective, size)
     settings = (
         ("geometry", geometry),
         ("backend", backend),
-        ("rtol", rtol),
-        ("atol", atol),
+        ("rtol", _plain(rtol)),
+        ("atol", _plain(atol)),
         ("stop_at_target", stop_at_target),
     )
     if problems.true_reward.dtype != np.float64:
@@ -107,7 +114,7 @@ def flow_many(
             f"flow_many needs float64 and these problems are {problems.true_reward.dtype}; "
             "leave PGDYN_X64 unset (or set it to 1) before importing pgdyn"
         )
-    traced = any(validate.is_traced(leaf) for leaf in jax.tree.leaves((problems, objective, end, goal)))
+    traced = any(map(validate.is_traced, jax.tree.leaves((problems, objective, end, goal, relative, absolute))))
     if backend == "diffrax":
         if stop_at_target:
             raise ValueError('stop_at_target is the engine\'s; backend="diffrax" always runs to t1')
@@ -118,7 +125,7 @@ def flow_many(
             "the engine of flow_many has no derivative and cannot be traced; inside jax.grad, jax.jit or jax.vmap "
             'use backend="diffrax", or pgdyn.flow for one problem'
         )
-    control = Control(relative, absolute, jnp.asarray(budget), stop_at_target)
+    control = Control(relative, absolute, jnp.asarray(min(budget, _MOST_STEPS), jnp.int32), bool(stop_at_target))
     fields = _engine(problems, objective, end, goal, control, geometry, progress, devices)
     return Outcome(**fields, settings=settings)
 
@@ -132,6 +139,23 @@ def _per_problem(name: str, value: Any, size: int) -> Any:
     return xp.broadcast_to(array, (size,))
 
 
+def _require_weights(objective: Objective, size: int) -> None:
+    # Inside the `jax.vmap` that makes weights of [N] nothing could be checked but shapes.
+    for name, weight in (("kl", objective.kl), ("entropy", objective.entropy)):
+        if jnp.shape(weight) not in ((), (size,)):
+            raise ValueError(
+                f"{name} has shape {jnp.shape(weight)}; it must be one number or one for each of {size} problems"
+            )
+        if not validate.is_traced(weight):
+            validate.require_finite(name, np.asarray(weight))
+    if not validate.is_traced(objective.kl):
+        validate.require("kl", np.asarray(objective.kl), np.asarray(objective.kl) >= 0, "it must be at least 0")
+
+
+def _plain(value: Any) -> float | str:
+    return "traced" if validate.is_traced(value) else float(np.asarray(value))
+
+
 def _engine(
     problems: Problem,
     objective: Objective,
@@ -140,9 +164,12 @@ def _engine(
     control: Control,
     geometry: str,
     progress: Callable[[int, int], None] | None,
-    devices: list[jax.Device] | None,
+    devices: Sequence[Any] | None,
 ) -> dict[str, np.ndarray]:
     size = len(problems)
+    # On the host from here on: JAX would compile the slices of a batch anew for every N.
+    problems = jax.tree.map(np.asarray, problems)
+    objective = jax.tree.map(lambda leaf: np.asarray(leaf) if np.ndim(leaf) == 1 else leaf, objective)
     layout = choose_layout(problems, objective, geometry)
     devices = jax.local_devices() if devices is None else list(devices)
     tick = _Ticker(size, progress)
@@ -172,15 +199,15 @@ class _Ticker:
     """Counts ended flows and reports them one caller at a time."""
 
     def __init__(self, size: int, progress: Callable[[int, int], None] | None):
-        import threading
-
         self._size, self._progress, self._done, self._lock = size, progress, 0, threading.Lock()
 
     def __call__(self, more: int) -> None:
         with self._lock:
             self._done += more
             if self._progress is not None and more:
-                self._progress(self._done, self._size)
+                report, self._progress = self._progress, None
+                report(self._done, self._size)
+                self._progress = report  # one that raises is not called again
 
 
 def _reference(
@@ -190,7 +217,7 @@ def _reference(
     goal: Any,
     rtol: Any,
     atol: Any,
-    geometry: str,
+    geometry: Literal["euclidean", "natural"],
     max_steps: int,
     progress: Callable[[int, int], None] | None,
     traced: bool,

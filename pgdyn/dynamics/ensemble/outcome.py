@@ -25,7 +25,7 @@ class Outcome(eqx.Module):
         settings: the arguments of the call, as (name, value) pairs.
     """
 
-    params: Float[Any, "N *params"]
+    params: Float[Any, "N *params"]  # noqa: UP037 (a shape, not a forward reference)
     log_policy: Float[Any, "N P K"]
     true_value: Float[Any, " N"]
     proxy_value: Float[Any, " N"]

@@ -1,8 +1,8 @@
-"""The reference backend: `pgdyn.flow` under `jax.vmap`, chunk by chunk. Slow, differentiable, and an oracle for the engine."""
+"""The reference backend: `pgdyn.flow` under `jax.vmap`. Slow, differentiable, and an oracle for the engine."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import diffrax
 import equinox as eqx
@@ -21,9 +21,9 @@ def solve(
     objective: Objective,
     t1: Array,
     goal: Array | None,
-    rtol: Array,
-    atol: Array,
-    geometry: str,
+    rtol: Any,
+    atol: Any,
+    geometry: Literal["euclidean", "natural"],
     max_steps: int,
     solver: diffrax.AbstractAdaptiveSolver,
 ) -> dict[str, Array]:

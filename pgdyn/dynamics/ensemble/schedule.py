@@ -1,7 +1,7 @@
 """Who runs which lanes when: chunks that fit the cache, threads or devices beside each other, stragglers pooled.
 
-A chunk is handed back when most of its lanes have ended. The rest wait in a pool, and run on together with the rest of other
-chunks: without it every lane of a chunk is paid for until the slowest has ended, which costs half as much again.
+A chunk is handed back when most of its lanes have ended. The rest wait in a pool, and run on together with the rest of
+other chunks: without it every lane of a chunk is paid for until the slowest has ended, which costs half as much again.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ from pgdyn.objective import Objective
 
 # Numbers in one array of a chunk on a CPU. A step touches about fifteen such arrays; so many keep them within the
 # second-level cache and each fused loop below the size at which XLA splits it between threads, of which all are busy.
-# (Measured on two cores: K = 5 is fastest at 400 lanes, K = 64 at 48; P = 8, K = 64, D = 16 at 64, where only theta is kept.)
+# (Measured on two cores: K = 5 is fastest at 400 lanes, K = 64 at 48; P = 8, K = 64, D = 16 at 64, where only theta is
+# kept.)
 _CPU_STATE = 3072
 _CPU_LOGITS = 2**15
 _CPU_MOST = 400
@@ -38,12 +39,12 @@ _ACCELERATOR_STATE = 2**22
 _HANDED_BACK = 0.25  # share of a chunk still running when it is handed back
 
 
-def chunk_lanes(layout: Layout, table: Table) -> int:
-    """Lanes of a chunk on one device: a multiple of 16, so that every lane goes through the same vector instructions."""
+def chunk_lanes(layout: Layout, table: Table, platform: str) -> int:
+    """Lanes of a chunk on one device: a multiple of 16, so that all lanes go through the same vector instructions."""
     lane = table.lane
     outputs = lane.problem.true_reward[..., 0].size
     own = sum(array[..., 0].size for array in (lane.features, lane.gram) if array is not None)
-    if jax.default_backend() != "cpu":
+    if platform != "cpu":
         width = _ACCELERATOR_STATE // max(outputs, own)
     elif layout.form == "params" and not own:
         width = min(_CPU_LOGITS // outputs, _CPU_MOST)
@@ -104,13 +105,16 @@ def solve(
         tick: called, from any thread, with the number of lanes that have ended since its last call.
         devices: the devices to use; several split every chunk between them.
     """
-    mesh = Mesh(np.array(devices), ("lanes",)) if len(devices) > 1 else None
-    lanes_each = chunk_lanes(layout, table)
+    alone = len(devices) == 1 and devices[0] == jax.local_devices()[0]  # where JAX computes unasked
+    mesh = None if alone else Mesh(np.array(devices), ("lanes",))
+    lanes_each = chunk_lanes(layout, table, devices[0].platform)
     width = lanes_each * len(devices)
-    weights, static = eqx.partition(objective, eqx.is_array)
+    # Weights of [N] are in the lanes; here they would make every N a program of its own.
+    common = jax.tree.map(lambda leaf: jnp.zeros(()) if np.ndim(leaf) == 1 else leaf, objective)
+    weights, static = eqx.partition(common, eqx.is_array)
     programs = _programs(layout, static, mesh, control.stop_at_target)
     job = Job(table, control, programs, weights, width, int(_HANDED_BACK * lanes_each))
-    workers = _cores() if mesh is None and devices[0].platform == "cpu" else 1
+    workers = _cores() if alone and devices[0].platform == "cpu" else 1
     total = len(table.order)
     ends = _storage(job, total)
     _in_threads(workers, partial(_run_chunks, job, ends, tick), range(0, total, width))
@@ -123,26 +127,38 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _in_threads(workers: int, work: Callable[[Iterator[int]], None], starts: range) -> None:
-    """`work(starts)` in up to `workers` threads, which share out the starts of chunks between them."""
+def _in_threads(workers: int, work: Callable[[_Queue], None], starts: range) -> None:
+    """`work(starts)` in up to `workers` threads, which share out the starts of chunks between them.
+
+    An error in one of them, or an interrupt, closes the queue: the others end with the chunk in hand.
+    """
     queue = _Queue(starts)
     workers = min(workers, len(starts))
     if workers == 1:
         work(queue)
         return
+
+    def run() -> None:
+        try:
+            work(queue)
+        except BaseException:
+            queue.close()
+            raise
+
     with ThreadPoolExecutor(workers) as threads:
-        running = [threads.submit(work, queue) for _ in range(workers)]
+        running = [threads.submit(run) for _ in range(workers)]
         try:
             for thread in running:
                 thread.result()
         finally:
-            queue.close()  # after an error or an interrupt the other threads end with the chunk in hand
+            queue.close()
 
 
 class _Queue(Iterator[int]):
     """Gives each of its numbers once, to whichever thread asks first."""
 
     def __init__(self, numbers: range):
+        self.closed = False
         self._numbers = iter(numbers)
         self._lock = threading.Lock()
 
@@ -153,6 +169,7 @@ class _Queue(Iterator[int]):
     def close(self) -> None:
         """Gives nothing more."""
         with self._lock:
+            self.closed = True
             self._numbers = iter(())
 
 
@@ -162,11 +179,11 @@ def _storage(job: Job, total: int) -> Ends:
     return jax.tree.map(lambda leaf: np.empty((*leaf.shape[:-1], total), leaf.dtype), Ends.of(one))
 
 
-def _run_chunks(job: Job, ends: Ends, tick: Callable[[int], None], starts: Iterator[int]) -> None:
+def _run_chunks(job: Job, ends: Ends, tick: Callable[[int], None], starts: _Queue) -> None:
     """One thread's work: fresh chunks, and chunks made of stragglers when there are enough or nothing else is left."""
     pool: list[tuple[np.ndarray, Progress]] = []
     shared = job.table.shared
-    while True:
+    while not starts.closed:
         waiting = sum(len(rows) for rows, _ in pool)
         start = None if waiting >= job.width else next(starts, None)
         if start is not None:
@@ -181,23 +198,27 @@ def _run_chunks(job: Job, ends: Ends, tick: Callable[[int], None], starts: Itera
         last = start is None and waiting <= job.width
         leave = np.int32(0 if last else job.leave)
         progress = job.programs.advance(job.weights, shared, lane, progress, job.control, leave)
-        progress = jax.tree.map(lambda leaf: np.asarray(leaf)[..., : len(rows)], progress)
-        running = progress.code == RUNNING
+        progress = _lanes_of(progress, slice(len(rows)))
+        running = np.asarray(progress.code == RUNNING)
         done = ~running
         _store(ends, rows[done], Ends.of(progress), done)
         if running.any():
-            pool.append((rows[running], jax.tree.map(lambda leaf: leaf[..., running], progress)))
+            pool.append((rows[running], _lanes_of(progress, running)))
         tick(int(done.sum()))
+
+
+def _lanes_of(progress: Progress, which: np.ndarray | slice) -> Progress:
+    return jax.tree.map(lambda leaf: np.asarray(leaf)[..., which], progress)
 
 
 def _gather(job: Job, rows: np.ndarray) -> tuple[Lane, np.ndarray]:
     """The data of some lanes, filled up to a whole chunk with copies of the first; which lanes are such copies."""
     spare = job.width - len(rows)
-    contiguous = len(rows) and rows[-1] - rows[0] == len(rows) - 1
-    picked = slice(rows[0], rows[-1] + 1) if contiguous and not spare else np.concatenate([rows, [rows[0]] * spare])
-    return job.table.take(picked if isinstance(picked, slice) else picked.astype(int)), np.arange(job.width) >= len(
-        rows
-    )
+    if not spare and (np.diff(rows) == 1).all():
+        picked = slice(rows[0], rows[-1] + 1)  # a view, where an index would copy
+    else:
+        picked = np.r_[rows, np.full(spare, rows[0])]
+    return job.table.take(picked), np.arange(job.width) >= len(rows)
 
 
 def _withdraw(job: Job, pool: list[tuple[np.ndarray, Progress]]) -> tuple[np.ndarray, Progress]:
@@ -206,11 +227,10 @@ def _withdraw(job: Job, pool: list[tuple[np.ndarray, Progress]]) -> tuple[np.nda
     progress = jax.tree.map(lambda *leaves: np.concatenate(leaves, axis=-1), *(progress for _, progress in pool))
     pool.clear()
     if len(rows) > job.width:
-        rest = jax.tree.map(lambda leaf: leaf[..., job.width :], progress)
-        pool.append((rows[job.width :], rest))
+        pool.append((rows[job.width :], _lanes_of(progress, slice(job.width, None))))
         rows = rows[: job.width]
-    spare = np.r_[np.arange(len(rows)), np.zeros(job.width - len(rows), int)]
-    progress = jax.tree.map(lambda leaf: leaf[..., spare], progress)
+    filled = np.r_[np.arange(len(rows)), np.zeros(job.width - len(rows), int)]
+    progress = _lanes_of(progress, filled)
     progress.code[len(rows) :] = Result.completed
     return rows, progress
 
@@ -222,9 +242,7 @@ def _store(ends: Ends, where: np.ndarray, values: Ends, which: np.ndarray) -> No
     jax.tree.map(copy, ends, values)
 
 
-def _finish_chunks(
-    job: Job, ends: Ends, out: dict[str, np.ndarray], lock: threading.Lock, starts: Iterator[int]
-) -> None:
+def _finish_chunks(job: Job, ends: Ends, out: dict[str, np.ndarray], lock: threading.Lock, starts: _Queue) -> None:
     """Observables and hitting times, chunk by chunk, into `out`."""
     total = len(job.table.order)
     for start in starts:
@@ -267,7 +285,7 @@ def _programs(layout: Layout, static: Objective, mesh: Mesh | None, stop: bool) 
             time = jnp.full_like(lane.t1, jnp.nan)
             if lane.goal is not None:
                 time, at_hit = stepper.locate(layout, eqx.combine(weights, static), shared, lane, ends.hit, stop)
-                state = jnp.where(ends.hit.found, at_hit, state) if stop else state
+                state = jnp.where(lanes.spread(ends.hit.found, state), at_hit, state) if stop else state
             return {**lanes.final(layout, shared, lane, state), "hitting_time": time, "state": state}
 
         return _on_devices(mesh, run, (weights, shared), (lane, ends))
@@ -276,7 +294,7 @@ def _programs(layout: Layout, static: Objective, mesh: Mesh | None, stop: bool) 
 
 
 def _on_devices(mesh: Mesh | None, run: Callable[..., Any], replicated: Any, sharded: tuple[Any, ...]) -> Any:
-    """`run(replicated, *sharded)` on one device, or with the last axis of `sharded` split over the devices of `mesh`."""
+    """`run(replicated, *sharded)` where JAX computes unasked, or with the lanes of `sharded` split over a mesh."""
     if mesh is None:
         return run(replicated, *sharded)
 

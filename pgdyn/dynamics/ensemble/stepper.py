@@ -1,23 +1,26 @@
 r"""Adaptive integration of a chunk of lanes: DOP853, each lane with its own time, step and end.
 
-One step of every lane is one pass of a `while_loop`; lanes that have ended stand still until few enough are left that the
-chunk is handed back. The step control is Hairer's for this pair (Hairer, Norsett, Wanner, section II.10), made safer:
+One step of every lane is one pass of a `while_loop`; lanes that have ended stand still until few enough are left that
+the chunk is handed back. The step control is Hairer's for this pair (Hairer, Norsett, Wanner, section II.10), made
+safer:
 
     q = h max(|e5|, 2 sqrt(rtol) |e3|^(3/2))^2 / sqrt(|e5|^2 + 0.01 |e3|^2),
 
-with |e| the largest entry of e / (atol + rtol max(|y|, |y_new|)); a step is kept when q <= 1 and the next one is 0.9 q^(-1/8)
-times as long, by factors from 0.2 to 10. Hairer's norms are root mean squares, which let an error in two of 64 outputs
-pass, and his q has |e5| alone in the numerator, which now and then is small by chance. The second term of the maximum is
-what |e5| amounts to when it is not: e3 is of fourth order in h and e5 of sixth. Of 10,000 random problems at rtol 1e-6
-three ended 1e-4 off; with this q all stay within 1.2e-5, for a sixth more steps.
+with |e| the largest entry of e / (atol + rtol max(|y|, |y_new|)); a step is kept when q <= 1 and the next one is
+0.9 q^(-1/8) times as long, by factors from 0.2 to 10. Hairer's norms are root mean squares, which let an error in two
+of 64 outputs pass, and his q has |e5| alone in the numerator, which now and then is small by chance. The second term of
+the maximum is what |e5| amounts to when it is not: e3 is of fourth order in h and e5 of sixth. Of 10,000 random
+problems at rtol 1e-6 three ended 1e-4 off; with this q all stay within 1.2e-5, for a sixth more steps.
 
-A hit of the target is noticed at the end of the first step that reaches it, and what is needed to come back to that step is
-kept; `locate` then solves for the time inside it by steps of trial length, each as accurate as the integration itself.
+A hit of the target is noticed at the end of the first step that reaches it, and what is needed to come back to that
+step is kept; `locate` then solves for the time inside it by steps of trial length, each as accurate as the integration
+itself.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import equinox as eqx
@@ -100,6 +103,7 @@ def _combine(weights: dict[int, float], slopes: list[Array]) -> Array:
 
 def _take_step(field: Callable[..., Any], state: Array, slope: Array, step: Array) -> tuple[Array, list[Array]]:
     slopes = [slope]
+    step = lanes.spread(step, state)
     for weights in tableau.STAGES:
         slopes.append(field(state + step * _combine(weights, slopes))[0])
     return state + step * _combine(tableau.SOLUTION, slopes), slopes
@@ -109,19 +113,26 @@ def _largest(error: Array) -> Array:
     return jnp.max(jnp.abs(error), axis=tuple(range(error.ndim - 1)))
 
 
+def _choose(which: Bool[Array, " L"], one: Array, other: Array) -> Array:
+    return jnp.where(lanes.spread(which, one), one, other)
+
+
 def begin(layout: Layout, objective: Objective, shared: Shared, lane: Lane, unused: Bool[Array, " L"]) -> Progress:
     """Every lane at t = 0; lanes that are only there to fill the chunk have ended already."""
     goal = lane.goal
     state = lanes.start(layout, lane)
     anchor = lanes.anchor(layout, objective, shared, lane, state)
-    slope, value = lanes.slope(layout, objective, shared, lane, anchor, state)
+    slope, _ = lanes.slope(layout, objective, shared, lane, anchor, state)
     steepest = jnp.max(jnp.abs(slope), axis=tuple(range(slope.ndim - 1)))
     step = jnp.minimum(_FIRST / jnp.maximum(steepest, 1e-300), lane.t1)
     zero = jnp.zeros_like(lane.t1)
-    code = jnp.where(unused, Result.completed, RUNNING).astype(jnp.int32)
-    code = jnp.where(jnp.isfinite(steepest), code, Result.not_finite)
-    hit = None
-    if goal is not None and value is not None:
+    code = jnp.where(unused, int(Result.completed), RUNNING).astype(jnp.int32)
+    code = jnp.where(jnp.isfinite(steepest), code, int(Result.not_finite))
+    value, hit = None, None
+    if goal is not None:
+        # By the formula of `pgdyn.flow`, to the last digit: a target is often the value at the start.
+        z = lanes.logits(layout, shared, lane, state)
+        value = lanes.true_value(lane, z - jax.nn.logsumexp(z, axis=1, keepdims=True))
         hit = Hit(value >= goal, zero, zero, state, value, value)
     return Progress(state, slope, zero, step, value, jnp.zeros_like(code), code, hit)
 
@@ -161,24 +172,24 @@ def advance(
         factor = jnp.where(jnp.isnan(error), _SHRINK, factor)
         time = jnp.where(kept, jnp.where(last, lane.t1, now.time + step), now.time)
         tried = now.tried + running.astype(now.tried.dtype)
-        # The flow does not depend on time, so a step below the clock's resolution (late escapes have them) is no failure.
+        # The flow does not depend on time: a step below the clock's resolution (late escapes have them) is no failure.
         stuck = running & ~kept & (step < _SHORTEST)
         code = now.code
-        code = jnp.where(running & (tried >= control.max_steps), Result.step_budget_spent, code)
-        code = jnp.where(stuck, Result.not_finite, code)
-        code = jnp.where(kept & (time >= lane.t1), Result.completed, code)
+        code = jnp.where(running & (tried >= control.max_steps), int(Result.step_budget_spent), code)
+        code = jnp.where(stuck, int(Result.not_finite), code)
+        code = jnp.where(kept & (time >= lane.t1), int(Result.completed), code)
         hit = now.hit
-        if hit is not None and goal is not None:
+        if hit is not None:
+            assert goal is not None and value is not None and now.value is not None
             new = kept & ~hit.found & (value >= goal)
             found = Hit(new, now.time, step, now.state, now.value, value)
-            hit = jax.tree.map(lambda a, b: jnp.where(new, a, b), found, hit)
-            hit = eqx.tree_at(lambda h: h.found, hit, now.hit.found | new)
+            hit = jax.tree.map(partial(_choose, new), found, hit)
             if control.stop_at_target:
-                code = jnp.where(new, Result.reached_target, code)
+                code = jnp.where(new, int(Result.reached_target), code)
             value = jnp.where(kept, value, now.value)
         return Progress(
-            state=jnp.where(kept, state, now.state),
-            slope=jnp.where(kept, slope, now.slope),
+            state=_choose(kept, state, now.state),
+            slope=_choose(kept, slope, now.slope),
             time=time,
             # A last step cut short by the end says little about the length of a longer one, and nobody asks.
             step=jnp.where(running, step * factor, now.step),
@@ -190,9 +201,9 @@ def advance(
 
     if control.stop_at_target and progress.hit is not None:
         at_start = (progress.code == RUNNING) & progress.hit.found
-        code = jnp.where(at_start, Result.reached_target, progress.code).astype(progress.code.dtype)
+        code = jnp.where(at_start, int(Result.reached_target), progress.code).astype(progress.code.dtype)
         progress = eqx.tree_at(lambda p: p.code, progress, code)
-    return jax.lax.while_loop(lambda now: jnp.sum(now.code == RUNNING) > leave, body, progress)
+    return jax.lax.while_loop(lambda now: jnp.sum(now.code == RUNNING, dtype=leave.dtype) > leave, body, progress)
 
 
 def locate(
@@ -200,8 +211,8 @@ def locate(
 ) -> tuple[Float[Array, " L"], Array]:
     """The hitting time of every lane, inf where the target was not reached, and the state there where it is wanted.
 
-    Newton's method on theta -> V(state after theta of the step) - target, kept inside a bracket by bisection and started
-    from the quadratic through both ends with the slope at the first.
+    Newton's method on s -> V(state after a fraction s of the step) - target, kept inside a bracket by bisection and
+    started from the quadratic through both ends with the slope at the first.
     """
     goal = lane.goal
 
@@ -222,7 +233,7 @@ def locate(
 
     def try_at(fraction: Array) -> tuple[Array, Array]:
         state = state_at(fraction)
-        reached, rate = jax.jvp(value, (state,), (field(state)[0] * hit.step,))
+        reached, rate = jax.jvp(value, (state,), (field(state)[0] * lanes.spread(hit.step, state),))
         return reached - goal, rate
 
     def unfinished(carry: Any) -> Array:
@@ -243,7 +254,7 @@ def locate(
         return count + 1, low, high, jnp.where(moving & (excess != 0), new, fraction), moving & ~close
 
     zero, one = jnp.zeros_like(hit.time), jnp.ones_like(hit.time)
-    _, rate = jax.jvp(value, (hit.state,), (first * hit.step,))
+    _, rate = jax.jvp(value, (hit.state,), (first * lanes.spread(hit.step, first),))
     rise = goal - hit.before
     bend = hit.after - hit.before - rate
     root = 2 * rise / (rate + jnp.sqrt(rate**2 + 4 * bend * rise))
@@ -253,5 +264,5 @@ def locate(
     carry = (jnp.zeros((), jnp.int32), zero, one, fraction, moving)
     *_, fraction, _ = jax.lax.while_loop(unfinished, refine, carry)
     time = jnp.where(at_start, hit.time, hit.time + fraction * hit.step)
-    state = jnp.where(at_start, hit.state, state_at(fraction)) if with_state else hit.state
+    state = _choose(at_start, hit.state, state_at(fraction)) if with_state else hit.state
     return jnp.where(hit.found, time, jnp.inf), state

@@ -1,8 +1,8 @@
 """Coefficients of DOP853, the explicit Runge-Kutta pair of order 8 with error estimates of orders 5 and 3.
 
-Source: E. Hairer, S. P. Norsett, G. Wanner, Solving Ordinary Differential Equations I (2nd edition, 1993), section II.5,
-after Dormand and Prince; the decimals are those of the published Fortran code rounded to float64. Twelve evaluations a
-step; the first of the next step is the slope at the new point.
+Source: E. Hairer, S. P. Norsett, G. Wanner, Solving Ordinary Differential Equations I (2nd edition, 1993), section
+II.5, after Dormand and Prince; the decimals are those of the published Fortran code rounded to float64. Twelve
+evaluations a step; the first of the next step is the slope at the new point.
 """
 
 # Row i holds the weights of the earlier slopes in the argument of slope i + 1, as {slope: weight}.
