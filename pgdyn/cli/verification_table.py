@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pgdyn.theory.theorem import Theorem
     from pgdyn.theory.verify import Verification
 
-_WIDTH = 125
+_WIDTH = 150
 
 
 def outcome(result: Verification) -> str:
@@ -31,7 +31,7 @@ def show(results: Sequence[Verification]) -> None:
     table = Table(box=rich.box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("theorem", no_wrap=True)
     table.add_column("kind", no_wrap=True)
-    for column in ("problems", "violations", "smallest slack", "median slack", "seconds"):
+    for column in ("problems", "violations", "least slack", "median slack", "seconds"):
         table.add_column(column, justify="right", no_wrap=True)
     table.add_column("outcome", no_wrap=True)
     for result in results:
