@@ -2,8 +2,9 @@
 
 Outputs (y*, y_med, n bad ones) with ground truth (1, .8, -1, ...) and the proxy that rates the mediocre output -1. The
 initial policy gives y_med one half and shares the rest among the bad outputs. Training on the ground truth takes
-Theta(p_0^-(n+1)) (`pgdyn.theory.corner_laws`), on the proxy Theta(1/p_0); beside the measured times go the lower bounds of
-`mediocre_lower` (arXiv 2604.25872, Theorem 1, has exponent 14/13) and the upper bound of `no_mediocre_orthonormal`.
+Theta(p_0^-(n+1)) (`pgdyn.theory.corner_laws`), on the proxy Theta(1/p_0); beside the measured times go the lower
+bounds of `mediocre_lower` (arXiv 2604.25872, Theorem 1, has exponent 14/13) and the upper bound of
+`no_mediocre_orthonormal`.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray
@@ -18,6 +20,7 @@ import xarray
 from pgdyn import Problem, provenance, validate
 from pgdyn.dynamics.ensemble import flow_many
 from pgdyn.objective import Objective
+from pgdyn.theory.escape_bounds import simple_lower_bound, stall_lower_bound
 from pgdyn.theory.paper_bounds import escape_integral
 from pgdyn.validate import Numbers
 
@@ -40,26 +43,15 @@ def starts(initial_probabilities: Numbers, mediocre: float, bad_outputs: int) ->
     return np.concatenate([best[:, None], np.full((len(best), 1), mediocre), bad], axis=1)
 
 
-def mediocre_lower_bounds(policies: np.ndarray, reward: np.ndarray, target: float) -> tuple[np.ndarray, np.ndarray]:
-    """The two lower bounds of `mediocre_lower` on the time to `target` on the ground truth, [N] each.
-
-    (i) (1/p_0 - 1/p_v) / (2 (r* - V_0)); (ii) the same with 1/p_0 replaced by
-    (m_0/(e p_0)) (1 + (a+1) mu W_0 / (4 (r* - V_0) p_0))^(mu/(a+1)), a bound of the shape p_0^-(1 + mu/(1+a)).
-    """
-    p, m, bad = policies[:, 0], policies[:, 1], policies[:, 2:]
-    room = reward[0] - policies @ reward
-    reached = (target - reward[1]) / (reward[0] - reward[1])
-    gaps = reward[1] - reward[2:]
-    a = (reward[0] - reward[2:].min()) / gaps.min()
-    weight = (bad @ gaps) / m
-    mu = 1 / (1 + np.e * p / m + np.sqrt(np.e) * bad.sum(axis=1) / m)
-    slow = m / (np.e * p) * (1 + (a + 1) * mu * weight / (4 * room * p)) ** (mu / (a + 1))
-    return (1 / p - 1 / reached) / (2 * room), (slow - 1 / reached) / (2 * room)
-
-
 def local_exponents(times: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
     """-d log T / d log p_0 by central differences in logarithms (one-sided at the ends), along the last axis."""
     return -np.gradient(np.log(times), np.log(probabilities), axis=-1)
+
+
+def _lower_bounds(problems: Problem, target: float) -> tuple[np.ndarray, np.ndarray]:
+    both = jax.vmap(lambda p: (simple_lower_bound(p, jnp.asarray(target)), stall_lower_bound(p, jnp.asarray(target))))
+    first, second = both(problems)
+    return np.asarray(first), np.asarray(second)
 
 
 def run(
@@ -82,8 +74,8 @@ def run(
         atol: absolute tolerance of the flow.
 
     Returns:
-        Dimensions "bad_outputs", "training_reward" and "initial_probability"; `hitting_time` and `exponent` over all of them,
-        `lower_bound` (ground truth) and `upper_bound` (proxy) over the first and the last.
+        Dimensions "bad_outputs", "training_reward" and "initial_probability"; `hitting_time` and `exponent` over all
+        of them, `lower_bound` (ground truth) and `upper_bound` (proxy) over the first and the last.
 
     Raises:
         ValueError: naming the setting that is wrong.
@@ -97,10 +89,16 @@ def run(
         problems = Problem.tabular(np.tile(policies, (2, 1))[:, None], reward)
         proxies = np.repeat(np.stack([reward, proxy]), len(policies), axis=0)[:, None]
         outcome = flow_many(
-            problems.with_proxy(proxies), LATEST, objective=Objective(), target=target, stop_at_target=True, rtol=rtol, atol=atol
+            problems.with_proxy(proxies),
+            LATEST,
+            objective=Objective(),
+            target=target,
+            stop_at_target=True,
+            rtol=rtol,
+            atol=atol,
         )
         times.append(np.asarray(outcome.hitting_time).reshape(2, -1))
-        first, second = mediocre_lower_bounds(policies, reward, target)
+        first, second = _lower_bounds(problems[: len(policies)], target)
         simple.append(first)
         lower.append(np.maximum(first, second))
         # V_G >= target once pi(y*) is above the mass at which even the worst rest leaves V_G there.
@@ -115,13 +113,21 @@ def run(
             "hitting_time": (dims, hits, {"units": "1", "long_name": "time to the target"}),
             "exponent": (dims, local_exponents(hits, probabilities), {"units": "1", "long_name": "-d log T / d log p"}),
             "lower_bound": (pair, np.stack(lower), {"units": "1", "long_name": "lower bound, ground truth"}),
-            "simple_lower_bound": (pair, np.stack(simple), {"units": "1", "long_name": "lower bound (i), ground truth"}),
+            "simple_lower_bound": (
+                pair,
+                np.stack(simple),
+                {"units": "1", "long_name": "lower bound (i), ground truth"},
+            ),
             "upper_bound": (pair, np.stack(upper), {"units": "1", "long_name": "upper bound, proxy"}),
         },
         coords={
             "bad_outputs": list(bad_outputs),
             "training_reward": np.array(REWARDS, dtype=object),
-            "initial_probability": ("initial_probability", probabilities, {"units": "1", "long_name": "initial probability of y*"}),
+            "initial_probability": (
+                "initial_probability",
+                probabilities,
+                {"units": "1", "long_name": "initial probability of y*"},
+            ),
         },
     )
     settings: dict[str, Any] = {"mediocre": mediocre, "target": target, "rtol": rtol, "atol": atol}

@@ -1,9 +1,9 @@
 """The exponent of the stall against the inner product of the two best outputs' features.
 
-Outputs (y*, y_med, n bad ones), ground truth (1, .8, -1, ...), features with |phi*|^2 = 2.25 and |phi_med|^2 = 1 as in appendix C
-of arXiv 2604.25872, bad ones orthogonal and of unit length, kappa = <phi*, phi_med> on a fine grid. For kappa > -H,
-H = 1/n here, times to V_G = .9 grow like p_0^-g with g = (a_m + H)/(kappa + H); for kappa < -H the best output is never found and
-its probability falls like t^(-(a_m - kappa)/(a_m + H)) (`pgdyn.theory.feature_geometry`).
+Outputs (y*, y_med, n bad ones), ground truth (1, .8, -1, ...), features with |phi*|^2 = 2.25 and |phi_med|^2 = 1 as in
+appendix C of arXiv 2604.25872, bad ones orthogonal and of unit length, kappa = <phi*, phi_med> on a fine grid. For
+kappa > -H, H = 1/n here, times to V_G = .9 grow like p_0^-g with g = (a_m + H)/(kappa + H); for kappa < -H the best
+output is never found and its probability falls like t^(-(a_m - kappa)/(a_m + H)) (`pgdyn.theory.feature_geometry`).
 """
 
 from __future__ import annotations
@@ -25,10 +25,14 @@ LATEST = 1e30
 _EARLIER, _LATER = 1e9, 1e13  # between which the fall of a stalled output's probability is measured
 
 
-def _problems(inner: np.ndarray, best: np.ndarray, count: int, squares: tuple[float, float], rest: np.ndarray) -> Problem:
+def _problems(
+    inner: np.ndarray, best: np.ndarray, count: int, squares: tuple[float, float], rest: np.ndarray
+) -> Problem:
     """One problem an inner product; `rest` is what y* and y_med leave to the bad outputs, [N]."""
     features = np.stack([np.asarray(trap_features(squares[0], squares[1], k, jnp.ones(count))) for k in inner])
-    policies = np.concatenate([best[:, None], (1 - best - rest)[:, None], np.tile(rest[:, None] / count, count)], axis=1)
+    policies = np.concatenate(
+        [best[:, None], (1 - best - rest)[:, None], np.tile(rest[:, None] / count, count)], axis=1
+    )
     params = np.linalg.solve(features, np.log(policies)[..., None])[..., 0]
     reward = np.broadcast_to(np.array([1.0, 0.8, *[-1.0] * count]), (len(inner), 1, count + 2))
     return Problem.linear(features[:, None], reward, initial_params=params)
@@ -53,7 +57,8 @@ def run(
         bad_outputs: numbers n of bad outputs.
         best_square: |phi*|^2.
         mediocre_square: |phi_med|^2.
-        largest_exponent: no escape is measured where the law predicts more than this, since y* would have to be too likely for
+        largest_exponent: no escape is measured where the law predicts more than this, since y* would have to be too
+        likely for
             the law to have set in.
         horizon: about how long the measured escapes last; it fixes p_0 = horizon^(-1/g).
         target: true value that is waited for.
@@ -61,9 +66,10 @@ def run(
         atol: absolute tolerance of the flow.
 
     Returns:
-        Dimensions "bad_outputs" and "inner_product": `exponent` and `predicted_exponent` (nan where not measured, or where
-        y* never escapes), `decay` and `predicted_decay` (of its probability, in the permanent stall; nan elsewhere), `escaped`
-        (whether the target was reached before t = 1e30), `initial_probability` and `threshold` (-H).
+        Dimensions "bad_outputs" and "inner_product": `exponent` and `predicted_exponent` (nan where not measured, or
+        where y* never escapes), `decay` and `predicted_decay` (of its probability, in the permanent stall; nan
+        elsewhere), `escaped` (whether the target was reached before t = 1e30), `initial_probability` and `threshold`
+        (-H).
 
     Raises:
         ValueError: if an inner product is impossible for these norms.
@@ -73,7 +79,10 @@ def run(
     validate.require("inner_products", inner, possible, "its square must be below best_square * mediocre_square")
     squares = (best_square, mediocre_square)
     settings: dict[str, Any] = {"rtol": rtol, "atol": atol}
-    rows = [_row(inner, validate.count("bad_outputs", n, minimum=1), squares, largest_exponent, horizon, target, settings) for n in bad_outputs]
+    rows = [
+        _row(inner, validate.count("bad_outputs", n, minimum=1), squares, largest_exponent, horizon, target, settings)
+        for n in bad_outputs
+    ]
     dims = ("bad_outputs", "inner_product")
     names = {
         "exponent": "-d log T / d log p_0, measured",
@@ -83,7 +92,10 @@ def run(
         "escaped": "target reached",
         "initial_probability": "initial probability of y*",
     }
-    variables = {name: (dims, np.stack([row[name] for row in rows]), {"units": "1", "long_name": words}) for name, words in names.items()}
+    variables = {
+        name: (dims, np.stack([row[name] for row in rows]), {"units": "1", "long_name": words})
+        for name, words in names.items()
+    }
     dataset = xarray.Dataset(
         variables,
         coords={
@@ -122,7 +134,11 @@ def _row(
     ]
     with np.errstate(invalid="ignore"):
         measured = np.log(times[1] / times[0]) / np.log(np.sqrt(10))
-    ends = [np.asarray(flow_many(both[0], t, **settings).log_policy)[:, 0, 0] for t in (_EARLIER, _LATER)]
+    # A target beyond every reward is never reached: the same compiled program then runs to the end.
+    ends = [
+        np.asarray(flow_many(both[0], t, target=2.0, stop_at_target=True, **settings).log_policy)[:, 0, 0]
+        for t in (_EARLIER, _LATER)
+    ]
     decay = (ends[1] - ends[0]) / np.log(_LATER / _EARLIER)
     return {
         "exponent": np.where(escapes, measured, np.nan),

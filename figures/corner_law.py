@@ -1,0 +1,62 @@
+"""Random stalls on one curve for every number of bad outputs, and their escape times against the closed form."""
+
+from __future__ import annotations
+
+import xarray
+from matplotlib.figure import Figure
+
+from figures import direct_labels, panels, style
+from figures.escape_times import count_color, count_text
+
+
+@style.styled
+def draw(dataset: xarray.Dataset) -> Figure:
+    """The figure of `experiments.corner_law.run`'s dataset."""
+    figure = Figure(figsize=(style.WIDTH, 3.4), layout="constrained")
+    path, ratio = figure.subplots(1, 2, width_ratios=(1.5, 1))
+    curves, clouds = [], []
+    for i, n in enumerate(int(count) for count in dataset["bad_outputs"].values):
+        run, color = dataset.sel(bad_outputs=n), count_color(i)
+        (line,) = path.plot(run["curve_time"], run["curve_probability"], color=color, linewidth=1.2)
+        path.plot(
+            run["scaled_time"].values.ravel(),
+            run["scaled_probability"].values.ravel(),
+            color=color,
+            linestyle="",
+            marker="o",
+            markersize=2.4,
+            markeredgewidth=0,
+            alpha=0.35,
+        )
+        curves.append((line, count_text(n)))
+        ordered = run.sortby("predicted_escape_time")
+        (cloud,) = ratio.plot(
+            ordered["predicted_escape_time"],
+            ordered["escape_time"] / ordered["predicted_escape_time"],
+            color=color,
+            linestyle="",
+            marker="o",
+            markersize=3,
+            markeredgewidth=0,
+        )
+        clouds.append((cloud, count_text(n)))
+    path.set_xscale("log")
+    path.set_yscale("log")
+    scaled = dataset["scaled_time"]
+    path.set_xlim(float(scaled.min()) / 3, 1.6)
+    path.set_ylim(0.5, 3 * float(dataset["scaled_probability"].max()))
+    path.set_xlabel("time / escape time $T$")
+    path.set_ylabel(r"$\pi_t(y^{\!\ast})\;/\;\min_t \pi_t(y^{\!\ast})$")
+    ratio.set_xscale("log")
+    spread = 1.25 * float(abs(dataset["escape_time"] / dataset["predicted_escape_time"] - 1).max())
+    ratio.set_ylim(1 - spread, 1 + spread)
+    ratio.axhline(1, color=style.GREY, linewidth=0.6, linestyle=(0, (1, 2)), zorder=0)
+    ratio.set_xlabel("escape time $T$ by the closed form")
+    ratio.set_ylabel("measured / closed form")
+    panels.letters([path, ratio])
+    words = r"dots: flow from random gaps and masses of $n$ bad outputs;  curves: closed form for rare $y^{\!\ast}$"
+    panels.footnote(figure, words)
+    renderer = direct_labels.settle(figure)
+    direct_labels.place(path, renderer, curves, size=9.5)
+    direct_labels.place(ratio, renderer, clouds, size=9.5)
+    return figure
