@@ -97,7 +97,9 @@ def _name(figure: Figure, axes: Axes, curves: Sequence[tuple[Line2D, str]]) -> N
     for line, words in curves:
         if len(x := np.asarray(line.get_xdata(), float)) == 1:
             y = float(np.asarray(line.get_ydata(), float)[0])
-            label = axes.annotate(words, (x[0], y), (0, 5), textcoords="offset points", ha="center", size=9.5)
+            label = axes.annotate(
+                words, (x[0], y), (0, -5), textcoords="offset points", ha="center", va="top", size=9.5
+            )
             label.set(color=line.get_color(), path_effects=style.HALO)
     single = [line for line, _ in curves if len(np.asarray(line.get_xdata())) == 1]
     direct_labels.place(axes, renderer, long, avoid=single)

@@ -19,7 +19,8 @@ class ErrorSummary(NamedTuple):
 
 def summarize(errors: np.ndarray) -> ErrorSummary:
     """The summary of [n] errors; nan where an error is nan."""
-    return ErrorSummary(float(np.max(errors)), float(np.quantile(errors, SHARE)))
+    method = "higher" if np.isinf(errors).any() else "linear"  # between 0 and inf nothing can be interpolated
+    return ErrorSummary(float(np.max(errors)), float(np.quantile(errors, SHARE, method=method)))
 
 
 def log_policy_error(log_policy: np.ndarray, reference: np.ndarray) -> ErrorSummary:
