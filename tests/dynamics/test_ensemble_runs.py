@@ -1,0 +1,306 @@
+"""How calls of `flow_many` behave: lanes that do not touch one another, threads, devices, failures, refusals."""
+
+import threading
+import time
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from compilations import Compilations
+
+import pgdyn
+from pgdyn.dynamics.ensemble import many, schedule
+
+ONE = jax.local_devices()[:1]
+FIELDS = ("params", "log_policy", "true_value", "proxy_value", "hitting_time", "steps", "result")
+T1, TARGET = 500.0, 0.5
+COUNT = 900  # more than two chunks
+
+
+def tabular(count=COUNT, seed=0):
+    rng = np.random.default_rng(seed)
+    policy = rng.dirichlet(np.ones(5), (count, 1)) * 0.99 + 0.002
+    reward = rng.uniform(-1, 1, (count, 1, 5))
+    return pgdyn.Problem.tabular(policy, reward, reward + 0.3 * rng.normal(size=reward.shape))
+
+
+def run(problems, **options):
+    return pgdyn.flow_many(problems, T1, **{"target": TARGET, "devices": ONE, **options})
+
+
+def assert_same_bits(found, expected, where=slice(None), among=slice(None)):
+    """Every field of `found[where]` equals `expected[among]` to the last bit."""
+    for name in FIELDS:
+        np.testing.assert_array_equal(getattr(found, name)[where], getattr(expected, name)[among], err_msg=name)
+
+
+@pytest.fixture(scope="module")
+def problems():
+    return tabular()
+
+
+@pytest.fixture(scope="module")
+def whole(problems):
+    return run(problems)
+
+
+# ---------------------------------------------------------------- lanes are alone
+
+
+def test_a_lane_does_not_depend_on_order_neighbours_or_count(problems, whole):
+    """Oracle: the same problem elsewhere, bit for bit."""
+    order = np.random.default_rng(1).permutation(COUNT)
+    assert_same_bits(run(problems[order]), whole, among=order)
+    for chosen in ([17], [17, 899, 17, 3, 17], list(range(401))):
+        assert_same_bits(run(problems[np.array(chosen)]), whole, among=np.array(chosen))
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_lanes_with_features_do_not_depend_on_neighbours(shared):
+    """Oracle: the same problem elsewhere, bit for bit; matrix products could mix lanes up, or round by position."""
+    rng = np.random.default_rng(2)
+    shape = (3, 5, 4) if shared else (40, 2, 3, 7)
+    reward = rng.uniform(-1, 1, (40, *shape[-3:-1]))
+    batch = pgdyn.Problem.linear(rng.normal(size=shape), reward, initial_params=rng.normal(size=(40, shape[-1])))
+    expected = run(batch)
+    order = rng.permutation(40)
+    assert_same_bits(run(batch[order]), expected, among=order)
+    assert_same_bits(run(batch[np.arange(5, 6)]), expected, among=slice(5, 6))
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_any_number_of_threads(problems, whole, threads, monkeypatch):
+    monkeypatch.setattr(schedule, "_cores", lambda: threads)
+    assert_same_bits(run(problems), whole)
+
+
+def test_blocks_give_the_same_bits(problems, whole, monkeypatch):
+    """Batches beyond memory are streamed; a block is never smaller than 1024 problems."""
+    monkeypatch.setattr(many, "_BLOCK_NUMBERS", 1)
+    seen = []
+    thrice = problems[np.tile(np.arange(COUNT), 3)]
+    found = run(thrice, progress=lambda done, total: seen.append((done, total)))
+    for i in range(3):
+        assert_same_bits(found, whole, where=slice(i * COUNT, (i + 1) * COUNT))
+    assert seen[-1] == (3 * COUNT, 3 * COUNT)
+
+
+def test_devices(problems, whole):
+    """Two devices, and the second alone, give what the first gives."""
+    assert len(jax.local_devices()) == 2
+    assert_same_bits(run(problems, devices=None), whole)
+    assert_same_bits(run(problems[np.arange(7)], devices=jax.local_devices()[1:]), whole, among=slice(7))
+
+
+def test_nothing_is_compiled_for_new_values_or_counts(whole):
+    def weighted(count):
+        return jax.vmap(lambda kl: pgdyn.Objective(kl=kl))(jnp.linspace(0.1, 0.2, count))
+
+    run(tabular(2), objective=weighted(2))
+    batches = [(tabular(count, seed), weighted(count)) for seed, count in enumerate((1, 5, 401, 900))]
+    with Compilations() as made:
+        for batch, _ in batches:
+            run(batch, target=0.1 + 0.01 * len(batch) / COUNT, rtol=1e-5, max_steps=1000)
+    assert made.count == 0
+    with Compilations() as made:
+        for batch, objective in batches:
+            run(batch, objective=objective)
+    assert made.count == 0
+
+
+# ---------------------------------------------------------------- failures are values
+
+
+def test_an_impossible_lane_leaves_the_others_alone(problems, whole):
+    """A reward that overflows and a start that is nan: those lanes say so, the others do not move a bit."""
+    reward = np.array(problems.proxy_reward)
+    reward[3, 0, :2] = 1e308, -1e308
+    start = np.array(problems.initial_params)
+    start[450, 0, 1] = np.nan
+    where = lambda p: (p.proxy_reward, p.initial_params)  # noqa: E731
+    broken = eqx.tree_at(where, problems, (jnp.asarray(reward), jnp.asarray(start)))
+    found = run(broken)
+    assert found.result[3] == found.result[450] == pgdyn.Result.not_finite
+    others = np.delete(np.arange(COUNT), [3, 450])
+    assert_same_bits(found, whole, where=others, among=others)
+    assert found.message == f"{COUNT - 2} ran to the end; 2 stopped early: the state was no longer finite"
+
+
+@pytest.mark.parametrize("backend", ["engine", "diffrax"])
+def test_a_spent_budget_stops_only_its_lane(backend):
+    """A plateau of theory C1 beside easy problems, with too few steps for it."""
+    easy, hard = [0.4, 0.15, 0.15, 0.15, 0.15], [1e-4, 0.5, *[(0.5 - 1e-4) / 3] * 3]
+    policy = np.array([easy, hard, easy])[:, None]
+    batch = pgdyn.Problem.tabular(policy, [1.0, 0.8, -1.0, -1.0, -1.0])
+    t1 = np.array([3.0, 1e15, 3.0])
+    free = pgdyn.flow_many(batch, t1, target=0.9, devices=ONE)
+    budget = int(free.steps[0]) + 20
+    assert free.steps[1] > budget
+    found = pgdyn.flow_many(batch, t1, target=0.9, max_steps=budget, backend=backend, devices=ONE)
+    spent, completed = pgdyn.Result.step_budget_spent, pgdyn.Result.completed
+    np.testing.assert_array_equal(found.result, [completed, spent, completed])
+    np.testing.assert_allclose(found.log_policy[::2], free.log_policy[::2], rtol=1e-5)
+    np.testing.assert_allclose(found.hitting_time[::2], free.hitting_time[::2], rtol=1e-5)
+    if backend == "engine":
+        assert found.steps[1] == budget and np.isfinite(found.params[1]).all()
+
+
+def test_a_budget_beyond_32_bits(problems, whole):
+    assert_same_bits(run(problems, max_steps=2**40), whole)
+
+
+# ---------------------------------------------------------------- targets
+
+
+def test_hitting_times_at_the_edges():
+    """0 where the start is at the target or above, inf where it is never met, nan where none is given."""
+    batch = pgdyn.Problem.tabular(None, np.array([[1.0, -1.0, 0.0, 0.5, -0.5]] * 3)[:, None])
+    found = pgdyn.flow_many(batch, 10.0, target=np.array([0.0, -0.5, 2.0]), devices=ONE)
+    np.testing.assert_array_equal(found.hitting_time, [0, 0, np.inf])
+    assert np.isnan(pgdyn.flow_many(batch, 10.0, devices=ONE).hitting_time).all()
+
+
+def test_stop_at_target(problems, whole):
+    """Oracle: a run to the hitting time, and the target itself."""
+    few = np.arange(60)
+    found = run(problems[few], stop_at_target=True)
+    hit = whole.hitting_time[few]
+    reached = np.isfinite(hit)
+    assert 10 < reached.sum() < 60 and (hit[reached] > 0).any()
+    np.testing.assert_array_equal(found.hitting_time, hit)
+    expected = np.where(reached, pgdyn.Result.reached_target, pgdyn.Result.completed)
+    np.testing.assert_array_equal(found.result, expected)
+    moved = reached & (hit > 0)
+    np.testing.assert_allclose(found.true_value[moved], TARGET, rtol=1e-9)
+    assert_same_bits(found, whole, where=~reached, among=few[~reached])
+    again = pgdyn.flow_many(problems[few[moved]], hit[moved], target=TARGET, devices=ONE)
+    np.testing.assert_allclose(found.log_policy[moved], again.log_policy, rtol=1e-5, atol=1e-5)
+    at_start = reached & (hit == 0)
+    np.testing.assert_array_equal(found.params[at_start], np.asarray(problems.initial_params)[few[at_start]])
+
+
+# ---------------------------------------------------------------- progress
+
+
+def test_progress_counts_to_n_one_call_at_a_time(problems, whole, monkeypatch):
+    monkeypatch.setattr(schedule, "_cores", lambda: 3)
+    seen, inside = [], []
+
+    def progress(done, total):
+        inside.append(1)
+        assert len(inside) == 1
+        time.sleep(0.001)
+        seen.append((done, total))
+        inside.pop()
+
+    assert_same_bits(run(problems, progress=progress), whole)
+    done = [count for count, _ in seen]
+    assert done == sorted(set(done)) and done[-1] == COUNT
+    assert {total for _, total in seen} == {COUNT}
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_an_error_in_progress_ends_the_call(problems, whole, error, threads, monkeypatch):
+    """No further call, no thread left, no chunk begun that was not in hand; the next call is whole again."""
+    monkeypatch.setattr(schedule, "_cores", lambda: threads)
+    begun, calls = [], []
+    gather = schedule._gather
+    monkeypatch.setattr(schedule, "_gather", lambda job, rows: begun.append(1) or gather(job, rows))
+    before = set(threading.enumerate())
+
+    def progress(done, total):
+        calls.append(done)
+        raise error("enough")
+
+    with pytest.raises(error, match="enough"):
+        run(problems[np.tile(np.arange(COUNT), 9)], progress=progress)  # 21 chunks
+    assert len(calls) == 1
+    assert len(begun) <= 2 * threads + 1
+    assert set(threading.enumerate()) <= before
+    assert_same_bits(run(problems), whole)
+
+
+# ---------------------------------------------------------------- outcomes and refusals
+
+
+@pytest.mark.parametrize("backend", ["engine", "diffrax"])
+def test_outcome_shapes_and_dtypes(problems, backend):
+    found = pgdyn.flow_many(problems[np.arange(3)], np.array([3.0, 1.0, 2.0]), target=0.9, backend=backend, devices=ONE)
+    shapes = {"params": (3, 1, 5), "log_policy": (3, 1, 5)}
+    for name in FIELDS:
+        array = getattr(found, name)
+        assert isinstance(array, np.ndarray) and array.shape == shapes.get(name, (3,))
+        assert array.dtype == (np.int32 if name in ("steps", "result") else np.float64) or name == "steps"
+    assert dict(found.settings) == {
+        "geometry": "euclidean",
+        "backend": backend,
+        "rtol": 1e-6,
+        "atol": 1e-9,
+        "stop_at_target": False,
+    }
+    hash(found.settings)
+
+
+def test_one_problem_is_a_batch_of_one(problems, whole):
+    assert_same_bits(run(problems[4]), whole, among=slice(4, 5))
+
+
+def weights_of(count, weight=0.1):
+    return jax.vmap(lambda kl: pgdyn.Objective(kl=kl))(jnp.full(count, weight))
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"t1": 0.0}, r"t1\[0\] is 0; the end time must be positive"),
+        ({"t1": np.array([1.0, -1.0, 2.0])}, r"t1\[1\] is -1; the end time must be positive"),
+        ({"t1": np.ones(4)}, r"t1 has shape \(4,\); it must be one number or one for each of 3 problems"),
+        ({"t1": np.inf}, "t1 is inf; every entry of t1 must be finite"),
+        ({"target": np.nan}, "target is nan"),
+        ({"target": np.ones((3, 1))}, r"target has shape \(3, 1\)"),
+        ({"rtol": 0.0}, "rtol is 0; it must be positive"),
+        ({"atol": -1.0}, "atol is -1; it must be positive"),
+        ({"max_steps": 0}, "max_steps is 0; it must be at least 1"),
+        ({"backend": "scipy"}, "backend is 'scipy'; it must be one of 'engine', 'diffrax'"),
+        ({"geometry": "flat"}, "geometry is 'flat'; it must be one of"),
+        ({"stop_at_target": True}, "stop_at_target needs a target"),
+        ({"stop_at_target": True, "target": 0.1, "backend": "diffrax"}, "stop_at_target is the engine's"),
+        ({"devices": []}, "devices is empty"),
+        ({"objective": "value"}, "objective is 'value'; flow_many takes a pgdyn.Objective"),
+        ({"objective": weights_of(7)}, r"kl has shape \(7,\); it must be one number or one for each of 3 problems"),
+        ({"objective": weights_of(2)}, r"kl has shape \(2,\)"),
+        ({"objective": weights_of(3, np.nan)}, r"kl\[0\] is nan"),
+        ({"objective": weights_of(3, -1.0)}, r"kl\[0\] is -1; it must be at least 0"),
+    ],
+)
+def test_refusals(problems, options, sentence):
+    with pytest.raises(ValueError, match=sentence) as caught:
+        pgdyn.flow_many(problems[np.arange(3)], **{"t1": 1.0, **options})
+    assert "\n" not in str(caught.value)
+
+
+def test_refused_problems(problems):
+    with pytest.raises(ValueError, match=r"flow_many takes a pgdyn.Problem, got \[1\]"):
+        pgdyn.flow_many([1], 1.0)
+    with pytest.raises(ValueError, match="this batch is empty"):
+        pgdyn.flow_many(problems[np.arange(0)], 1.0)
+    single = jax.tree.map(lambda leaf: leaf.astype(np.float32), problems[np.arange(2)])
+    with pytest.raises(ValueError, match="flow_many needs float64 and these problems are float32"):
+        pgdyn.flow_many(single, 1.0)
+
+
+@pytest.mark.parametrize("traced", ["proxy", "t1", "rtol", "kl"])
+def test_the_engine_refuses_traced_values_and_names_the_backend(problems, traced):
+    few = problems[np.arange(2)]
+
+    def call(x):
+        batch = few.with_proxy(few.proxy_reward * x) if traced == "proxy" else few
+        objective = pgdyn.Objective(kl=x) if traced == "kl" else None
+        numbers = {name: x if traced == name else 1.0 for name in ("t1", "rtol")}
+        return pgdyn.flow_many(batch, **numbers, objective=objective).true_value.sum()
+
+    with pytest.raises(ValueError, match='use backend="diffrax"'):
+        jax.grad(call)(1.0)
