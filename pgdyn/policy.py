@@ -46,7 +46,7 @@ def kernel(problem: Problem) -> Float[Array, "P K P K"]:
 
 
 def _modal_reward(log_policy: Float[Array, "P K"], reward: Float[Array, "P K"]) -> Float[Array, "P 1"]:
-    # Not ==: compiled code may round the two sides differently. An output within a thousandth of the mode serves as well.
+    # Not ==: compiled code may round the two sides differently. An output near the mode serves as well.
     modal = log_policy >= jnp.max(log_policy, axis=-1, keepdims=True) - 1e-3
     best = jnp.max(jnp.where(modal, reward, -jnp.inf), axis=-1, keepdims=True)
     return jax.lax.stop_gradient(best)

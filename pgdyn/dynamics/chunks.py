@@ -41,7 +41,6 @@ def one_start(problems: Problem) -> jax.ShapeDtypeStruct:
 
 def pick(problems: Problem, rows: np.ndarray) -> Problem:
     """The problems of some rows of a batch, gathered by NumPy: JAX would compile a gather for every size of batch."""
-
     features = problems.features
     own = eqx.tree_at(lambda p: p.features, problems, None, is_leaf=lambda leaf: leaf is None)
     own = jax.tree.map(lambda leaf: np.asarray(leaf)[rows], own)

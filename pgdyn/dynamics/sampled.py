@@ -90,8 +90,8 @@ def ascend_sampled_many(
     Args:
         problems: a batch of N problems, or one.
         steps: number of updates, at least 1.
-        keys: [R] `jax.random` keys, each used for every problem, whose runs then share random numbers; or [N, R], one for
-            every pair.
+        keys: [R] `jax.random` keys, each used for every problem, whose runs then share random numbers; or [N, R],
+            one for every pair.
         estimator: as in `ascend_sampled`.
         optimizer: as in `ascend_sampled`.
         objective: as in `ascend_sampled`.

@@ -29,14 +29,14 @@ from pgdyn.objective import Objective
 
 # Numbers in one array of a chunk on a CPU. A step touches about fifteen such arrays; so many keep them within the
 # second-level cache and each fused loop below the size at which XLA splits it between threads, of which all are busy.
-# (Measured on two cores: K = 5 is fastest at 400 lanes, K = 64 at 48; P = 8, K = 64, D = 16 at 64, where only theta is
+# (Measured on two cores: K = 5 is fastest from 256 lanes, and fewer share out better, K = 64 at 48; P = 8, K = 64, D = 16 at 64, where only theta is
 # kept.)
 _CPU_STATE = 3072
 _CPU_LOGITS = 2**15
-_CPU_MOST = 400
+_CPU_MOST = 256
 _CPU_DATA = 2**17  # numbers of per-lane features in a chunk, 1 MiB
 _ACCELERATOR_STATE = 2**22
-_HANDED_BACK = 0.25  # share of a chunk still running when it is handed back
+_HANDED_BACK = 0.2  # share of a chunk still running when it is handed back
 
 
 def chunk_lanes(layout: Layout, table: Table, platform: str) -> int:
