@@ -29,8 +29,8 @@ from pgdyn.objective import Objective
 
 # Numbers in one array of a chunk on a CPU. A step touches about fifteen such arrays; so many keep them within the
 # second-level cache and each fused loop below the size at which XLA splits it between threads, of which all are busy.
-# (Measured on two cores: K = 5 is fastest from 256 lanes, and fewer share out better, K = 64 at 48; P = 8, K = 64, D = 16 at 64, where only theta is
-# kept.)
+# (Measured on two cores: K = 5 is fastest from 256 lanes on, and smaller chunks share out better; K = 64 at 48 lanes;
+# P = 8, K = 64, D = 16 with shared features at 64, where of the large arrays none is kept from stage to stage.)
 _CPU_STATE = 3072
 _CPU_LOGITS = 2**15
 _CPU_MOST = 256
