@@ -38,21 +38,27 @@ def draw(dataset: xarray.Dataset) -> Figure:
             run = dataset.sel(bad_outputs=n, training_reward=reward)
             (line,) = times.plot(p, run["hitting_time"], color=count_color(i), marker="o", markersize=2.2)
             lines.append((line, f"{count_text(n)}, slope {float(run['exponent'][-1]):.2f}"))
+            last = f"{float(run['exponent'][-1]):.2f}"
             (track,) = slopes.plot(p, run["exponent"], color=count_color(i))
             tracks.append((track, count_text(n)))
         bounds = _lower(times, dataset, p) if column == 0 else _upper(times, dataset, p)
+        if column:
+            # The curves all but coincide: one label speaks for all of them.
+            lines = [(lines[0][0], f"$n = {', '.join(map(str, counts))}$, slope {last}")]
+            tracks = [(tracks[0][0], f"$n = {', '.join(map(str, counts))}$")]
         references = _exponents(slopes, counts if column == 0 else [0])
         times.set_title("trained on the ground truth" if column == 0 else "trained on the proxy")
         times.set_yscale("log")
-        labels += [(times, lines + bounds, []), (slopes, tracks if column == 0 else [], references)]
+        labels += [(times, lines + bounds, []), (slopes, tracks, references)]
     axes[0, 0].set_ylabel(f"time until $V \\geq {dataset.attrs['target']:g}$")
     axes[1, 0].set_ylabel(r"$-\,\mathrm{d}\ln T \,/\, \mathrm{d}\ln \pi_0(y^{\!\ast})$")
     for panel in axes[1]:
         panel.set_xscale("log")
         panel.set_xlim(p.min() / 1.25, p.max() * 1.25)
         panel.set_xlabel(r"initial probability $\pi_0(y^{\!\ast})$")
-    axes[1, 0].set_ylim(0.7, max(counts) + 1.75)
-    axes[1, 1].set_ylim(0.45, 1.25)
+    for column, panel in enumerate(axes[1]):
+        shown = dataset["exponent"].isel(training_reward=column)
+        panel.set_ylim(float(shown.min()) - 0.15 * (1 + max(counts) * (column == 0)), float(shown.max()) + 0.25)
     panels.letters(list(axes.ravel()))
     panels.footnote(figure, "gradient flow;  $n$: number of bad outputs;  black lines: rigorous bounds")
     renderer = direct_labels.settle(figure)
@@ -68,7 +74,7 @@ def _lower(axes: Axes, dataset: xarray.Dataset, p: np.ndarray) -> list:
     axes.fill_between(p, 0.5, bound, color=style.GREY, alpha=0.12, linewidth=0)
     (power,) = axes.plot(
         p,
-        bound[-1] * 30 * (p / p[-1]) ** -PAPER_EXPONENT,
+        3 * bound[0] * (p / p[0]) ** -PAPER_EXPONENT,
         color=style.VERMILLION,
         linewidth=1.0,
         linestyle=(0, (4, 2.2)),

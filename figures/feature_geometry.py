@@ -23,7 +23,10 @@ def draw(dataset: xarray.Dataset) -> Figure:
     for i, n in enumerate(int(count) for count in dataset["bad_outputs"].values):
         run, color, harmonic = dataset.sel(bad_outputs=n), count_color(i), 1 / n
         right, left = fine[fine > -harmonic + 1e-3], fine[fine < -harmonic]
-        (curve,) = escape.plot(right, (mediocre + harmonic) / (right + harmonic), color=color, linewidth=1.2)
+        escape.plot(right, (mediocre + harmonic) / (right + harmonic), color=color, linewidth=1.2)
+        # The curves run together on the right, so a label belongs on the left part, which is drawn once more for it.
+        right = right[right < 0.35]
+        (curve,) = escape.plot(right, (mediocre + harmonic) / (right + harmonic), color=color, linewidth=0)
         escape.plot(inner, run["exponent"], color=color, linestyle="", marker="o", markersize=3.0, markeredgewidth=0)
         curves.append((curve, count_text(n)))
         _shade(escape, inner.min(), -harmonic, color)
@@ -46,9 +49,9 @@ def draw(dataset: xarray.Dataset) -> Figure:
         path_effects=style.HALO,
     )
     escape.annotate(
-        "permanent stall:\n$\\kappa < -H = -1/n$",
-        (inner.min(), top),
-        (5, -5),
+        "shaded: permanent\nstall, $\\kappa < -H = -1/n$",
+        (inner.min(), 0.45 * top),
+        (5, 0),
         textcoords="offset points",
         va="top",
         size=8.5,

@@ -28,7 +28,8 @@ def draw(dataset: xarray.Dataset) -> Figure:
     panels.footnote(figure, words)
     renderer = direct_labels.settle(figure)
     for panel, curves in labels:
-        direct_labels.place(panel, renderer, curves, size=8)
+        shown = [line for line, _ in curves]
+        direct_labels.place(panel, renderer, curves, avoid=[line for line in panel.lines if line not in shown], size=8)
     return figure
 
 
@@ -41,7 +42,8 @@ def _scatter(axes: Axes, dataset: xarray.Dataset) -> list[tuple[Line2D, str]]:
     order = np.argsort(dataset["variance"].values)
     variance, time = dataset["variance"].values[order], dataset["time"].values[order]
     tabular, general = dataset["tabular_bound"].values[order], dataset["general_bound"].values[order]
-    axes.plot(variance, time, color=style.BLUE, linestyle="", marker="o", markersize=1.8, markeredgewidth=0, alpha=0.5)
+    dots = {"linestyle": "", "marker": "o", "markersize": 1.8, "markeredgewidth": 0, "alpha": 0.5}
+    axes.plot(variance, time, color=style.BLUE, **dots)
     (first,) = axes.plot(variance, tabular, color=style.BLACK, linewidth=0.9)
     (second,) = axes.plot(variance, general, color=style.VERMILLION, linewidth=0.9)
     _log(axes)
@@ -59,7 +61,7 @@ def _slowness(axes: Axes, dataset: xarray.Dataset) -> list[tuple[Line2D, str]]:
     (other,) = axes.plot(level, float(dataset["inaccurate_time"]) * constant, color=style.ORANGE)
     _log(axes)
     axes.set_xlim(level.min() / 1.2, level.max() * 1.2)
-    axes.set_ylim(float(lower.get_ydata().min()) / 2, float(dataset["accurate_time"].max()) * 4)
+    axes.set_ylim(float(dataset["accurate_bound"].min()) / 2, float(dataset["accurate_time"].max()) * 4)
     axes.set_xlabel("$T$: accurate proxy with values below $1/T$")
     return [(accurate, "accuracy 1"), (other, "accuracy 2/5"), (lower, "lower bound")]
 

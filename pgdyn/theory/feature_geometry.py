@@ -272,7 +272,7 @@ def _draw_stall(key: Array, n: int) -> tuple[Problem, dict[str, Any]]:
     best, mediocre = stream.uniform(1.0, 2.5), stream.uniform(1.0, 2.0)
     bad = stream.uniform(0.3, 0.8, (n,))
     # The ratio s falls with the power (kappa + H)/(a_m + H) of time; near zero the start is felt for ever.
-    inner = stream.uniform(-0.95 * jnp.sqrt(best * mediocre), -harmonic(bad) - 0.1)
+    inner = _between(stream, -0.95 * jnp.sqrt(best * mediocre), -harmonic(bad) - 0.1)
     rewards = _draw_rewards(stream, n)
     total = stream.log_uniform(1e-4, 1e-3)
     s = stream.uniform(0.02, 0.5) * -(inner + harmonic(bad)) / (best - inner)

@@ -138,7 +138,7 @@ def general_bound(problem: Problem, gamma: Array, kl: Array) -> Array:
 def _variance_time_general(problems: Problem, gamma: Array, kl: Array) -> Check:
     objective = jax.vmap(lambda weight: Objective(kl=weight))(kl)
     bound = jax.vmap(general_bound, in_axes=(problems.batch_axes, 0, 0))(problems, gamma, kl)
-    # No sooner than the bound is: not yet by then. The true value moves one way for the short times that the bound is about.
+    # No sooner than the bound means: not yet by then, as the value moves one way in times this short.
     end = jnp.minimum(bound, _LATEST)
     outcome = flow_many(problems, end, objective=objective, rtol=1e-8, atol=1e-10)
     rise = jnp.asarray(outcome.true_value) - _over(problems, initial_value)
@@ -148,7 +148,7 @@ def _variance_time_general(problems: Problem, gamma: Array, kl: Array) -> Check:
 def _draw_general(key: Array, size: Any) -> tuple[Problem, dict[str, Any]]:
     stream = Stream(key)
     problem = draws.problem(stream, size)
-    # Rewards that tie exactly have no variance, an infinite bound and, with a KL penalty, a stiff flow that never moves.
+    # Rewards that all tie have no variance, an infinite bound and, with a KL penalty, a stiff flow that never moves.
     problem = problem.with_proxy(stream.log_uniform(1e-3, 1.0) * stream.uniform(-1.0, 1.0, problem.true_reward.shape))
     kl = jnp.where(stream.flag(0.5), 0.0, stream.log_uniform(1e-3, 3.0))
     return problem, {"gamma": stream.uniform(0.05, 0.95) * _room(problem), "kl": kl}
@@ -184,6 +184,9 @@ def _variance_time_tabular(problems: Problem, gamma: Array) -> Check:
 def _draw_rise(key: Array, size: Any) -> tuple[Problem, dict[str, Any]]:
     stream = Stream(key)
     problem = _tabular(stream, size)
+    # A proxy that knows something of the truth, so that the value does rise; from faint to full strength.
+    noise = stream.uniform(-1.0, 1.0, problem.true_reward.shape)
+    problem = problem.with_proxy(stream.log_uniform(0.01, 1.0) * (problem.true_reward + noise) / 2)
     return problem, {"gamma": stream.uniform(0.05, 0.95) * _room(problem)}
 
 
@@ -212,10 +215,10 @@ def accurate_proxy(true_reward: Float[Array, "P K"], slowness: Array) -> Float[A
 
 def spotlight_proxy(true_reward: Float[Array, "P K"], start: Float[Array, "P K"]) -> Float[Array, "P K"]:
     """1 on the best output, all others in (0, pi_0(best)) in the reverse of their true order: accuracy 2/K."""
-    best = jnp.argmax(true_reward, axis=-1)[:, None]
+    best = jnp.argmax(true_reward, axis=-1, keepdims=True)
     inverse = jnp.argsort(jnp.argsort(-true_reward, axis=-1), axis=-1).astype(true_reward.dtype)
     low = jnp.take_along_axis(start, best, axis=-1) * (inverse + 1) / (true_reward.shape[-1] + 2)
-    return jnp.where(jnp.arange(true_reward.shape[-1]) == best, 1.0, low)
+    return jnp.where(jnp.arange(true_reward.shape[-1])[None] == best, 1.0, low)
 
 
 def _distinct(stream: Stream, size: Any) -> tuple[Array, Array]:
@@ -300,7 +303,7 @@ def _is_spotlight(problem: Problem, gamma: Array, **parameters: Any) -> Any:
     best = jnp.argmax(problem.proxy_reward, axis=-1)[:, None]
     mass = jnp.take_along_axis(start, best, axis=-1)
     reward = jnp.take_along_axis(problem.true_reward, best, axis=-1)
-    chosen = jnp.arange(problem.num_outputs) == best
+    chosen = jnp.arange(problem.num_outputs)[None] == best
     low = jnp.all(
         jnp.where(chosen, problem.proxy_reward == 1, (problem.proxy_reward > 0) & (problem.proxy_reward < mass))
     )
