@@ -29,14 +29,14 @@ from pgdyn.objective import Objective
 
 # Numbers in one array of a chunk on a CPU. A step touches about fifteen such arrays; so many keep them within the
 # second-level cache and each fused loop below the size at which XLA splits it between threads, of which all are busy.
-# (Measured on two cores: K = 5 is fastest from 256 lanes on, and smaller chunks share out better; K = 64 at 48 lanes;
+# (Measured on two cores: K = 5 is fastest from 320 lanes on, and smaller chunks share out better; K = 64 at 48 lanes;
 # P = 8, K = 64, D = 16 with shared features at 64, where of the large arrays none is kept from stage to stage.)
 _CPU_STATE = 3072
 _CPU_LOGITS = 2**15
-_CPU_MOST = 256
+_CPU_MOST = 320
 _CPU_DATA = 2**17  # numbers of per-lane features in a chunk, 1 MiB
 _ACCELERATOR_STATE = 2**22
-_HANDED_BACK = 0.2  # share of a chunk still running when it is handed back
+_HANDED_BACK = 0.15  # share of a chunk still running when it is handed back
 
 
 def chunk_lanes(layout: Layout, table: Table, platform: str) -> int:
@@ -70,7 +70,7 @@ class Ends(eqx.Module):
 class _Programs(NamedTuple):
     """The compiled parts of a call; their first arguments are the objective's weights and what lanes share."""
 
-    begin: Callable[..., Progress]
+    launch: Callable[..., Progress]
     advance: Callable[..., Progress]
     finish: Callable[..., dict[str, Array]]
 
@@ -112,7 +112,7 @@ def solve(
     # Weights of [N] are in the lanes; here they would make every N a program of its own.
     common = jax.tree.map(lambda leaf: jnp.zeros(()) if np.ndim(leaf) == 1 else leaf, objective)
     weights, static = eqx.partition(common, eqx.is_array)
-    programs = _programs(layout, static, mesh, control.stop_at_target)
+    programs = _programs(layout, static, mesh, control.stop_at_target, devices[0].platform)
     job = Job(table, control, programs, weights, width, int(_HANDED_BACK * lanes_each))
     workers = _cores() if alone and devices[0].platform == "cpu" else 1
     total = len(table.order)
@@ -175,7 +175,8 @@ class _Queue(Iterator[int]):
 
 def _storage(job: Job, total: int) -> Ends:
     rows = np.zeros(job.width, int)
-    one = jax.eval_shape(job.programs.begin, job.weights, job.table.shared, job.table.take(rows), rows == 0)
+    lane, leave = job.table.take(rows), np.int32(0)
+    one = jax.eval_shape(job.programs.launch, job.weights, job.table.shared, lane, rows == 0, job.control, leave)
     return jax.tree.map(lambda leaf: np.empty((*leaf.shape[:-1], total), leaf.dtype), Ends.of(one))
 
 
@@ -189,15 +190,14 @@ def _run_chunks(job: Job, ends: Ends, tick: Callable[[int], None], starts: _Queu
         if start is not None:
             rows = np.arange(start, min(start + job.width, len(job.table.order)))
             lane, unused = _gather(job, rows)
-            progress = job.programs.begin(job.weights, shared, lane, unused)
+            progress = job.programs.launch(job.weights, shared, lane, unused, job.control, np.int32(job.leave))
         elif waiting:
             rows, progress = _withdraw(job, pool)
-            lane, unused = _gather(job, rows)
+            lane, _ = _gather(job, rows)
+            leave = np.int32(0 if waiting <= job.width else job.leave)
+            progress = job.programs.advance(job.weights, shared, lane, progress, job.control, leave)
         else:
             return
-        last = start is None and waiting <= job.width
-        leave = np.int32(0 if last else job.leave)
-        progress = job.programs.advance(job.weights, shared, lane, progress, job.control, leave)
         progress = _lanes_of(progress, slice(len(rows)))
         running = np.asarray(progress.code == RUNNING)
         done = ~running
@@ -259,15 +259,19 @@ def _finish_chunks(job: Job, ends: Ends, out: dict[str, np.ndarray], lock: threa
 
 
 @lru_cache(maxsize=256)
-def _programs(layout: Layout, static: Objective, mesh: Mesh | None, stop: bool) -> _Programs:
+def _programs(layout: Layout, static: Objective, mesh: Mesh | None, stop: bool, platform: str) -> _Programs:
     """Compiled once for each kind of call; plain `jax.jit`, whose dispatch is the quickest, runs once a chunk."""
 
-    def begin(weights: Objective, shared: Shared, lane: Lane, unused: Array) -> Progress:
+    def launch(
+        weights: Objective, shared: Shared, lane: Lane, unused: Array, control: Control, leave: Array
+    ) -> Progress:
         def run(replicated: Any, lane: Lane, unused: Array) -> Progress:
-            weights, shared = replicated
-            return stepper.begin(layout, eqx.combine(weights, static), shared, lane, unused)
+            weights, shared, control, leave = replicated
+            objective = eqx.combine(weights, static)
+            progress = stepper.begin(layout, objective, shared, lane, unused)
+            return stepper.advance(layout, objective, shared, lane, control, progress, leave)
 
-        return _on_devices(mesh, run, (weights, shared), (lane, unused))
+        return _on_devices(mesh, run, (weights, shared, control, leave), (lane, unused))
 
     def advance(
         weights: Objective, shared: Shared, lane: Lane, progress: Progress, control: Control, leave: Array
@@ -290,7 +294,24 @@ def _programs(layout: Layout, static: Objective, mesh: Mesh | None, stop: bool) 
 
         return _on_devices(mesh, run, (weights, shared), (lane, ends))
 
-    return _Programs(jax.jit(begin), jax.jit(advance), jax.jit(finish))
+    options = _compiler_options(platform)
+    return _Programs(*(jax.jit(program, compiler_options=options) for program in (launch, advance, finish)))
+
+
+@lru_cache
+def _compiler_options(platform: str) -> dict[str, Any] | None:
+    """Vectors of 512 bits where the CPU has them; by XLA's default of 256 the loop takes a third longer.
+
+    None elsewhere, and under versions of XLA that know no such option.
+    """
+    if platform != "cpu":
+        return None
+    options = {"xla_cpu_prefer_vector_width": 512}
+    try:
+        jax.jit(jnp.negative, compiler_options=options).lower(1.0).compile()
+    except Exception:  # whatever a version raises: without the option it is only slower
+        return None
+    return options
 
 
 def _on_devices(mesh: Mesh | None, run: Callable[..., Any], replicated: Any, sharded: tuple[Any, ...]) -> Any:
