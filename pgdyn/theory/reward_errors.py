@@ -72,7 +72,7 @@ monotone_in_mediocre = Theorem(
 def _advantage_sign(problem: Problem, output: Array) -> Check:
     log_policy = policy.log_policy(problem, problem.initial_params)
     here = jnp.take(policy.advantage(log_policy, problem.proxy_reward)[0], output)
-    others = jnp.arange(problem.num_outputs) != output
+    others = jnp.arange(problem.num_outputs) != jnp.asarray(output).astype(int)
     masses = jnp.where(others, jnp.exp(log_policy[0]), 0.0)
     mean = jnp.sum(masses * problem.proxy_reward[0]) / jnp.sum(masses)
     gap = jnp.take(problem.proxy_reward[0], output) - mean
@@ -85,7 +85,7 @@ def _draw_any(key: Array, outputs: int) -> tuple[Problem, dict[str, Any]]:
     shape = (1, outputs)
     start = draws.policy(stream, shape, spread=(0.1, 2.0))
     problem = Problem.tabular(start, draws.rewards(stream, shape), draws.rewards(stream, shape))
-    return problem, {"output": jnp.floor(stream.uniform(0.0, outputs)).astype(jnp.int32)}
+    return problem, {"output": jnp.floor(stream.uniform(0.0, outputs)).astype(int)}
 
 
 advantage_sign = Theorem(

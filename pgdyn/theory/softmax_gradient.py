@@ -34,7 +34,7 @@ _MEI = "Mei, Xiao, Szepesvari, Schuurmans, arXiv 2005.06392"
 
 def gaps(log_policy: Float[Array, "*path K"], reward: Float[Array, " K"]) -> Float[Array, "*path"]:
     """delta = sum pi (r* - r), without the cancellation of V* - V."""
-    return jnp.sum(jnp.exp(log_policy) * (jnp.max(reward) - reward), axis=-1)
+    return jnp.exp(log_policy) @ (jnp.max(reward) - reward)
 
 
 def _path(problem: Problem) -> tuple[Float[Array, "S K"], Float[Array, " K"]]:

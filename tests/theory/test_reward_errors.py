@@ -1,0 +1,118 @@
+"""Errors on the controlled problem. Oracle: SciPy's DOP853 at 1e-12, here and for the table of `reward_errors`."""
+
+import dataclasses
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from families import drawn
+from hypothesis import given
+from hypothesis import settings as profile
+from hypothesis import strategies as st
+from scipy.integrate import solve_ivp
+
+import pgdyn
+from pgdyn.theory import asymptotics, reward_errors
+from pgdyn.theory.reward_errors import INITIAL_POLICY, RARE_POLICY, SINGLE_ERRORS, TRUE_REWARD, with_error
+
+SEEDS = st.integers(0, 2**32 - 1)
+TRUE = [theorem for theorem in reward_errors.THEOREMS if theorem.kind != "known false"]
+FALSE = [theorem for theorem in reward_errors.THEOREMS if theorem.kind == "known false"]
+
+
+def check(theorem, seed=0):
+    problems, parameters = drawn(theorem, seed)
+    assert np.all(theorem.batch_assumptions(problems, **parameters))
+    return theorem.batch_check(problems, **parameters)
+
+
+@pytest.mark.parametrize("theorem", TRUE, ids=lambda theorem: theorem.name)
+@profile(max_examples=3)
+@given(seed=SEEDS)
+def test_holds_wherever_its_draw_leads(theorem, seed):
+    assert np.all(check(theorem, seed).holds)
+
+
+@pytest.mark.parametrize("theorem", FALSE, ids=lambda theorem: theorem.name)
+@profile(max_examples=3)
+@given(seed=SEEDS)
+def test_claims_known_to_be_false_fail_by_far(theorem, seed):
+    found = check(theorem, seed)
+    assert not np.all(found.holds) and np.min(found.slack) < -0.1
+
+
+def scipy_time(start, proxy):
+    def policy(z):
+        weights = np.exp(z - z.max())
+        return weights / weights.sum()
+
+    def slope(t, z):
+        p = policy(z)
+        return p * (proxy - p @ proxy)
+
+    def excess(t, z):
+        return policy(z) @ TRUE_REWARD - 0.9
+
+    excess.terminal = True
+    run = solve_ivp(slope, (0, 1e6), np.log(start), method="DOP853", rtol=1e-12, atol=1e-12, events=excess)
+    return run.t_events[0][0]
+
+
+@pytest.mark.parametrize("error", [(1, -1.0), (1, 0.5), (2, 0.8), (0, 2.0), (0, 1.0)])
+def test_rows_of_the_table_by_another_integrator(error):
+    np.testing.assert_allclose(scipy_time(RARE_POLICY, with_error(*error)), SINGLE_ERRORS[error], rtol=1e-8)
+
+
+def test_every_row_of_the_table():
+    proxies = np.array([with_error(*error) for error in SINGLE_ERRORS])[:, None]
+    times = asymptotics.arrival_times(pgdyn.Problem.tabular(RARE_POLICY, TRUE_REWARD).with_proxy(proxies), 0.9)
+    np.testing.assert_allclose(times, list(SINGLE_ERRORS.values()), rtol=1e-5)
+
+
+def test_ends_of_the_scale_of_mediocre_ratings():
+    proxies = np.array([with_error(1, rating) for rating in (-1.5, 0.9)])[:, None]
+    times = asymptotics.arrival_times(pgdyn.Problem.tabular(INITIAL_POLICY, TRUE_REWARD).with_proxy(proxies), 0.9)
+    np.testing.assert_allclose(times, [15.94, 585272], rtol=1e-4)
+
+
+def test_speeds_at_the_start():
+    problem = pgdyn.Problem.tabular(RARE_POLICY, TRUE_REWARD)
+    low = problem.with_proxy(with_error(1, -1.0))
+    speeds = [float(reward_errors.true_value_speed(each)) for each in (problem, low)]
+    np.testing.assert_allclose(speeds, [0.26375, -0.005125], atol=1e-6)
+
+
+MUTATIONS = {
+    "monotone_in_mediocre": ("arrival_times", lambda original: lambda *arguments: -original(*arguments) + 1e9),
+    "single_error_table": ("arrival_times", lambda original: lambda *arguments: 1.001 * original(*arguments)),
+}
+
+
+@pytest.mark.parametrize("name", MUTATIONS)
+def test_every_check_can_fail(name, monkeypatch):
+    attribute, change = MUTATIONS[name]
+    monkeypatch.setattr(reward_errors, attribute, change(getattr(reward_errors, attribute)))
+    (theorem,) = (theorem for theorem in reward_errors.THEOREMS if theorem.name == name)
+    assert not np.all(check(dataclasses.replace(theorem)).holds)
+
+
+def test_the_advantage_check_notices_an_advantage_off_by_rounding_times_a_thousand(monkeypatch):
+    original = reward_errors.policy.advantage
+
+    class Policy:
+        log_policy = staticmethod(reward_errors.policy.log_policy)
+
+        @staticmethod
+        def advantage(log_policy, reward):
+            return original(log_policy, reward) + 1e-12
+
+    monkeypatch.setattr(reward_errors, "policy", Policy)
+    assert not np.all(check(dataclasses.replace(reward_errors.advantage_sign)).holds)
+
+
+def test_the_sign_of_the_advantage_on_the_controlled_problem():
+    mean = np.dot(np.delete(INITIAL_POLICY, 1), np.delete(TRUE_REWARD, 1)) / 0.5
+    for rating in (mean - 1e-6, mean + 1e-6):
+        problem = pgdyn.Problem.tabular(INITIAL_POLICY, TRUE_REWARD, with_error(1, rating))
+        value = jnp.sum(jnp.asarray(INITIAL_POLICY) * problem.proxy_reward[0])
+        assert (rating - value < 0) == (rating < mean)
