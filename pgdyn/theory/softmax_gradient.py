@@ -163,7 +163,7 @@ def _rate_lower(problem: Problem) -> Check:
     lead = jnp.max(reward) - jnp.sort(reward)[-2]
     late = delta <= lead**2 / 18
     first = jnp.argmax(late)
-    since = jnp.arange(delta.size, dtype=delta.dtype) - first
+    since = jnp.arange(delta.size, dtype=delta.dtype) - first.astype(delta.dtype)
     bound = 1 / (1 / delta[first] + 6 * since / lead**2)
     checked = jnp.any(late) & (since >= 1)
     margin = jnp.where(checked, jnp.log(delta), jnp.inf)
@@ -230,7 +230,7 @@ def _draw_pull(key: Array, _: Any) -> tuple[Problem, dict[str, Any]]:
 gravitational_pull = Theorem(
     name="gravitational_pull",
     statement=(
-        "r = (1, .9, .1), steps 2/5: from (.05, .01, .94) V* - V <= .09 takes 52 updates, from (.01, .05, .94) it "
+        "r = (1, .9, .1), steps 2/5: from (.05, .01, .94) V* - V <= .09 takes 53 updates, from (.01, .05, .94) it "
         "takes 7367 (the 7368th policy, counted from 1): the second best output first takes all. With both small "
         "masses 15% off in either direction the factor stays above 20."
     ),

@@ -93,5 +93,7 @@ def test_every_check_can_fail(name, monkeypatch):
 
 
 def test_above_the_threshold_even_an_opposed_feature_lets_go():
-    times = asymptotics.arrival_times(pgdyn.stack([trap(-0.3, best=2.0), trap(-0.9, best=2.0)]), 0.9)
+    start = (0.05, 0.5, 0.225, 0.225)
+    rows = [trap(inner, best=2.0, start=start) for inner in (-0.3, -0.9)]
+    times = asymptotics.arrival_times(pgdyn.stack(rows), 0.9)
     assert np.isfinite(times[0]) and np.isinf(times[1])

@@ -101,7 +101,7 @@ MUTATIONS = {
     "variance_time_tabular": ("tabular_bound", scaled(1e3)),
     "accurate_but_slow": ("rise_times", scaled(1e-3)),
     "inaccurate_but_fast": ("spotlight_bound", scaled(1e-4)),
-    "policy_dependent_teacher": ("tabular_bound", scaled(1e12)),
+    "policy_dependent_teacher": ("spotlight_bound", scaled(1e-6)),
     "best_of_n_accuracy": ("best_of_n", lambda original: lambda p, r, n: original(p, r, n + 1e-6)),
 }
 
