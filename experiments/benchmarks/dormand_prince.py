@@ -8,6 +8,7 @@ Numba is an optional extra: `available` says whether it is there.
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import math
 from collections.abc import Callable
@@ -26,7 +27,7 @@ def compile_kernel() -> Callable[..., None]:
 
     `start` and `reward` are [N, K]; the ends go to `log_policy` [N, K] (nats) and the steps tried to `steps` [N].
     """
-    import numba
+    numba: Any = importlib.import_module("numba")  # optional, and absent where only the tests are installed
 
     # Divisions as in NumPy: Numba's own check each for zero, which keeps loops from being vectorised.
     serial = numba.njit(error_model="numpy", inline="always")
