@@ -23,7 +23,7 @@ def outcome(result: Verification) -> str:
         return "refuted, as known" if result.violations else "NO COUNTEREXAMPLE"
     if not result.violations:
         return "holds"
-    return "outside tolerance" if result.theorem.kind == "law" else "VIOLATED"
+    return "OUTSIDE TOLERANCE" if result.theorem.kind == "law" else "VIOLATED"
 
 
 def show(results: Sequence[Verification]) -> None:
@@ -44,7 +44,8 @@ def show(results: Sequence[Verification]) -> None:
     console.print(table)
     seconds = sum(result.seconds for result in results)
     wrong = sum(not result.as_expected for result in results)
-    console.print(f"{len(results)} theorems in {seconds:.0f} s, {wrong} not as claimed")
+    theorems = "1 theorem" if len(results) == 1 else f"{len(results)} theorems"
+    console.print(f"{theorems} in {seconds:.0f} s, {wrong} not as claimed")
 
 
 def show_statements(theorems: Sequence[Theorem]) -> None:

@@ -33,8 +33,8 @@ def verify(
 ) -> int:
     """Check theorems on random problems that satisfy their assumptions. Exit code 1 if one is not what it claims to be.
 
-    Identities (exact) and inequalities (bound) must hold on every problem, up to the rounding that they state; claims
-    known to be false must fail on one. Laws are asymptotic: problems outside their tolerance are counted, no more.
+    Identities (exact) and inequalities (bound) must hold on every problem, up to the rounding that they state, and
+    asymptotic laws within their tolerance on every problem of their window; claims known to be false must fail on one.
 
     Args:
         names: Theorems to check.

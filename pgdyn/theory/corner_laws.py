@@ -190,8 +190,10 @@ def _corner_minimum(problem: Problem) -> Check:
 
 def _draw_equal(key: Array, n: int) -> tuple[Problem, dict[str, Any]]:
     stream = Stream(key)
-    u, w = _draw_pulls(stream, n)
-    return corner_problem(_gaps(stream, n), u, jnp.full(n, w[0])), {}
+    pull = stream.log_uniform(1e-6, 3e-5)
+    # p_min / p_0 is about s^n: s is kept where the stall ends while float64 can still follow it.
+    s = stream.log_uniform(10 ** (-4 / n), 1.0)
+    return corner_problem(_gaps(stream, n), n * pull * s, jnp.full(n, pull)), {}
 
 
 def _equal_pulls(problem: Problem) -> Any:
@@ -211,7 +213,7 @@ corner_minimum = Theorem(
     draw=_draw_equal,
     claim=_corner_minimum,
     premise=_equal_pulls,
-    sizes=(2,),
+    sizes=(1, 2, 3),
 )
 
 
