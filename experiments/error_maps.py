@@ -8,8 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import xarray
+from jaxtyping import Array
 
 from experiments import controlled_problems as paper
 from experiments import feature_similarity
@@ -17,9 +20,24 @@ from pgdyn import Problem, provenance, validate
 from pgdyn.dynamics.ensemble import flow_many
 from pgdyn.errors.categorize import categorize, compare_times
 from pgdyn.errors.perturb import SingleOutput
+from pgdyn.theory import corner_laws
 
 Progress = Callable[[int, int], None]
-END = 1e15
+END = 1e18
+# theory's single-error table: output, its new proxy reward, time to the true value .9 as printed there
+SINGLE_ERROR_TABLE = (
+    ("bad", 1.5, np.inf),
+    ("bad", 1.0, np.inf),
+    ("bad, rare", 1.5, 4821.0),
+    ("bad", -0.5, 3538.0),
+    ("bad", -2.0, 7388.0),
+    ("bad", 0.8, 272.0),
+    ("y_med", 0.9, 41250.0),
+    ("y_med", 0.5, 262.0),
+    ("y_med", -1.0, 15.5),
+    ("y*", 0.85, 2.9e5),
+    ("y*", 2.0, 41.0),
+)
 _TIME = {"units": "1", "long_name": "gradient-flow time to the target; inf: not before the end"}
 _SPEEDUP = {"units": "1", "long_name": "time on the ground truth / time on the proxy"}
 
@@ -42,8 +60,11 @@ def probability_map(
         progress: called with (flows ended, all flows).
 
     Returns:
-        `time` and `speedup` over ("probability", "mediocre_reward"), `baseline_time` over "probability", and
-        `repelled`, below which the proxy of y_med is below the mean at the start (theory: monotone_in_mediocre).
+        `time` and `speedup` over ("probability", "mediocre_reward") and `law_speedup`, that of the corner law taken at
+        the start (`pgdyn.theory.corner_laws.escape_time`; nan where y_med is rated no better than the bad outputs);
+        over "probability" `baseline_time` and two rewards: `repelled`, below which A_P(y_med) < 0 at the start
+        (theory: advantage_sign), and `unstalled`, below which y* gains on y_med from the start, and so for ever
+        (theory: unimodal_escape).
 
     Raises:
         ValueError: on an empty axis or a probability outside of (0, .5).
@@ -56,18 +77,37 @@ def probability_map(
     times, baseline = _grid(problems, mediocre, t1, target, progress)
     others = np.delete(policies, 1, axis=1)
     repelled = others @ np.delete(np.asarray(paper.TRUE_REWARD), 1) / others.sum(axis=1)
+    # y* gains on y_med iff p (r* - V) > m (r - V), V = m r + V_others: a linear inequality in r.
+    p, m = policies[:, 0], policies[:, 1]
+    rest = others @ np.delete(np.asarray(paper.TRUE_REWARD), 1)
+    unstalled = (p * (paper.TRUE_REWARD[0] - rest) + m * rest) / (m * (1 - m + p))
     axis = {"units": "1", "long_name": "initial probability of y*"}
     return _dataset("probability", start, axis, mediocre, times, baseline, t1, target).assign(
-        repelled=("probability", repelled, {"units": "reward", "long_name": "mean proxy of the outputs but y_med"})
+        law_speedup=(("probability", "mediocre_reward"), _corner_speedup(policies, mediocre), _SPEEDUP),
+        repelled=("probability", repelled, {"units": "reward", "long_name": "mean proxy of the outputs but y_med"}),
+        unstalled=("probability", unstalled, {"units": "reward", "long_name": "below it y* gains on y_med at once"}),
     )
+
+
+def _corner_speedup(policies: np.ndarray, mediocre: np.ndarray) -> np.ndarray:
+    """[N, R]: the corner law's time on the ground truth over its time on the proxy, both from the start's pulls."""
+    best, true, bad = paper.TRUE_REWARD[:3]
+
+    def time(policy: Array, reward: Array) -> Array:
+        return corner_laws.escape_time((best - reward) * policy[0], (reward - bad) * policy[2:])
+
+    over_rewards = jax.vmap(time, (None, 0))
+    times = jax.jit(jax.vmap(over_rewards, (0, None)))(jnp.asarray(policies), jnp.asarray([*mediocre, true]))
+    held = (mediocre > bad) & (mediocre < best)
+    return np.where(held, np.asarray(times[:, -1:] / times[:, :-1]), np.nan)
 
 
 def similarity_map(
     cosines: Sequence[float] | int = 200,
     rewards: Sequence[float] | int = 200,
     *,
-    probability: float = 0.05,
-    t1: float = 1e9,
+    probability: float = 1e-3,
+    t1: float = 1e30,
     target: float = paper.TARGET,
     progress: Progress | None = None,
 ) -> xarray.Dataset:
@@ -100,7 +140,8 @@ def similarity_map(
     times, baseline = _grid(problems, mediocre, t1, target, progress)
     product = feature_similarity.BEST_NORM * cosine
     axis = {"units": "1", "long_name": "inner product of the features of y* and y_med"}
-    return _dataset("inner_product", product, axis, mediocre, times, baseline, t1, target)
+    dataset = _dataset("inner_product", product, axis, mediocre, times, baseline, t1, target)
+    return dataset.assign_attrs(probability=probability)
 
 
 def single_errors(
@@ -116,7 +157,7 @@ def single_errors(
 
     Returns:
         `time`, `speedup`, `category` and `mechanism` over ("output", "value"), `baseline_time`, `true_reward` and
-        `initial_probability`.
+        `initial_probability`; beside them theory's table, `table_output`, `table_value` and `table_time` over "entry".
 
     Raises:
         ValueError: on an empty axis.
@@ -137,9 +178,12 @@ def single_errors(
             "baseline_time": ((), report.baseline_time, _TIME),
             "true_reward": ("output", np.asarray(paper.TRUE_REWARD, float), {"units": "reward"}),
             "initial_probability": ("output", policy, {"units": "1"}),
+            "table_output": ("entry", paper.labels([output for output, _, _ in SINGLE_ERROR_TABLE])),
+            "table_value": ("entry", [value for _, value, _ in SINGLE_ERROR_TABLE], {"units": "reward"}),
+            "table_time": ("entry", [time for _, _, time in SINGLE_ERROR_TABLE], {"units": "1"}),
         },
         {"output": paper.labels(names), "value": ("value", new, {"units": "reward", "long_name": "new reward"})},
-        {"dynamics": "flow", "target": target, **provenance.attributes({"t1": t1, "target": target})},
+        {"dynamics": "flow", "target": target, "t1": t1, **provenance.attributes({"t1": t1, "target": target})},
     )
 
 
@@ -183,5 +227,5 @@ def _dataset(
             "baseline_time": (name, baseline, _TIME),
         },
         {name: (name, axis, attributes), "mediocre_reward": ("mediocre_reward", rewards, described)},
-        {"dynamics": "flow", "target": target, **provenance.attributes({"t1": t1, "target": target})},
+        {"dynamics": "flow", "target": target, "t1": t1, **provenance.attributes({"t1": t1, "target": target})},
     )

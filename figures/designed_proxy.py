@@ -29,7 +29,7 @@ def draw(dataset: xarray.Dataset) -> Figure:
     """The figure of `experiments.designed_proxy.run`'s dataset."""
     tasks = [str(name) for name in dataset["task"].values]
     groups = [alike(dataset.sel(task=name)) for name in tasks]
-    heights = [len(rows) + 2.0 for rows in groups]
+    heights = [max(len(rows), 3) + 2.2 for rows in groups]
     figure = Figure(figsize=(style.WIDTH, 0.55 + 0.3 * sum(heights)), layout="constrained")
     axes = figure.subplots(len(tasks), 2, squeeze=False, width_ratios=(1.0, 1.15), height_ratios=heights)
     labels = []
@@ -38,7 +38,8 @@ def draw(dataset: xarray.Dataset) -> Figure:
         _rewards(rewards, one, rows)
         rewards.set_title(_task(one, dataset.attrs["target"]), loc="left")
         labels.append((paths, _paths(paths, one, rows, dataset)))
-    axes[-1, 1].set_xlabel("time (gradient flow)")
+    for panel in axes[:, 1]:
+        panel.set_xlabel("time (gradient flow)")
     panels.letters(list(axes[:, 0]))
     panels.footnote(figure, "rewards alike up to a constant share a row: they make the same flow")
     renderer = direct_labels.settle(figure)

@@ -20,6 +20,8 @@ _ORDER = (
 )
 _COLORS = {"harmful": style.VERMILLION, "benign": style.GREY, "beneficial": style.BLUE}
 
+_FEW = 30  # errors; shares of fewer are pale
+
 
 @style.styled
 def draw(dataset: xarray.Dataset) -> Figure:
@@ -34,13 +36,18 @@ def draw(dataset: xarray.Dataset) -> Figure:
         left = 0.0
         for name in _CATEGORIES:
             share = float(np.mean(own == name))
-            axes.barh(place, share, left=left, height=0.72, color=_COLORS[name], edgecolor="white", linewidth=0.8)
+            look = {"color": _COLORS[name], "alpha": 1.0 if len(own) >= _FEW else 0.4}
+            axes.barh(place, share, left=left, height=0.72, edgecolor="white", linewidth=0.8, **look)
             if share > 0.05:
-                color = "black" if name == "benign" else "white"
+                color = "black" if name == "benign" or len(own) < _FEW else "white"
                 axes.text(
                     left + share / 2, place, f"{np.sum(own == name):,}", ha="center", va="center", color=color, size=8.5
                 )
             left += share
+        axes.annotate(
+            f"{len(own):,}", (1, place), (5, 0), textcoords="offset points", ha="left", va="center", size=8.5,
+            annotation_clip=False,
+        )  # fmt: skip
     axes.set_yticks(range(len(rows)), [f"{row}\n(predicts {predicted[row][0]})" for row in rows])
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_xlim(0, 1)
@@ -51,5 +58,9 @@ def draw(dataset: xarray.Dataset) -> Figure:
     handles = [Patch(color=_COLORS[name]) for name in _CATEGORIES]
     agreement = float(np.mean(category == dataset["predicted"].values))
     figure.legend(handles, _CATEGORIES, loc="outside upper center", ncols=3, frameon=False)
+    axes.annotate(
+        "errors", (1, 1), (5, 3), xycoords="axes fraction", textcoords="offset points", ha="left", va="bottom",
+        size=8.5, color="#444444",
+    )  # fmt: skip
     axes.set_title(f"{len(category):,} random errors; {agreement:.1%} as predicted", size=9.5, loc="left")
     return figure

@@ -35,6 +35,14 @@ def _span(dataset: xarray.Dataset) -> str:
     return f"from 10^{finite.min():.1f} to 10^{finite.max():.1f} over {speedup.size:,} proxies"
 
 
+def _law(dataset: xarray.Dataset) -> tuple[bool, str]:
+    """The law speaks where y* is rare and loses to y_med at first, on the proxy as on the truth."""
+    rare = dataset.isel(probability=0)
+    held = rare["mediocre_reward"].values > float(rare["unstalled"]) + 0.2
+    error = np.abs(np.log10(rare["law_speedup"].values / rare["speedup"].values))[held]
+    return bool(error.max() < 0.1), f"within {error.max():.3f} decades, {error.mean():.3f} on average"
+
+
 REPRODUCTION = Reproduction(
     name="error_maps",
     title="The rarer the best output, the more a low reward of the mediocre one helps",
@@ -60,6 +68,13 @@ REPRODUCTION = Reproduction(
             _PAPER,
             "more than 10⁶ at e = 0.001, less than 100 at e = 0.2",
             _grows,
+        ),
+        fact_claim(
+            "corner-law",
+            "At e = 0.001 the corner law predicts the speed-up wherever y* loses to y_med at first",
+            "derived here (corner_law)",
+            "within 0.1 decades over rewards 0.2 above that border",
+            _law,
         ),
         measurement("span", "The range of speed-ups on the map", "measured here", _span),
     ),

@@ -32,18 +32,33 @@ def _between(dataset: xarray.Dataset) -> tuple[bool, str]:
     return bool((speedup > 1).all()), f"speed-ups {speedup.min():.3g} to {speedup.max():.3g}"
 
 
+def _permanent(dataset: xarray.Dataset) -> tuple[bool, str]:
+    baseline = dataset["baseline_time"]
+    left, right = baseline.sel(inner_product=slice(None, -1 / 3)), baseline.sel(inner_product=slice(-0.2, None))
+    good = np.isinf(left.values).all() and np.isfinite(right.values).all()
+    first = float(baseline["inner_product"][np.isfinite(baseline.values)].min())
+    return bool(good), f"the ground truth arrives from inner product {first:.2f} on; longest time {right.max():.1e}"
+
+
 REPRODUCTION = Reproduction(
     name="error_similarity",
     title="With similar features, pushing the mediocre output below the bad ones turns from help to harm",
     summary=(
-        "Features φ(y*) = 1.5 e₁, φ(y_med) = (c, √(1 − c²), 0, …), initial policy (10⁻⁶, 0.5, …) and ground truth "
-        "(1, 0.8, −1, −1, −1). The proxy differs in the reward of y_med alone. Gradient flow to the true value 0.9."
+        "Features φ(y*) = 1.5 e₁, φ(y_med) = (c, √(1 − c²), 0, …), initial policy (10⁻³, 0.5, …) and ground truth "
+        "(1, 0.8, −1, −1, −1). The proxy differs in the reward of y_med alone. Gradient flow to the true value 0.9, "
+        "for times up to 10³⁰."
     ),
     experiment=error_maps.similarity_map,
-    full={"probability": 1e-6, "t1": 1e15},
-    quick={"probability": 1e-6, "t1": 1e15, "cosines": 39, "rewards": 21},
+    quick={"cosines": 39, "rewards": 21},
     figures={"error_similarity": figures.error_maps.draw},
     claims=(
+        fact_claim(
+            "permanent-stall",
+            "On the ground truth the stall is permanent at inner products below −H = −1/3",
+            "theory: feature_geometry_law",
+            "no arrival by 10³⁰ below −1/3, arrival above −0.2",
+            _permanent,
+        ),
         fact_claim(
             "low-reward-helps-dissimilar",
             "At an inner product near 0.3 a proxy reward of y_med below that of the bad outputs (−1.25) helps",
