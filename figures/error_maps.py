@@ -76,8 +76,8 @@ def draw(dataset: xarray.Dataset) -> Figure:
             handles.append(Patch(color=color, label=words))
     if handles:
         figure.legend(handles=handles, loc="outside upper center", ncols=3, frameon=False, fontsize=8.5)
+    direct_labels.settle(figure)  # words along a curve need the final proportions of the axes
     if not similar:
-        figure.draw_without_rendering()  # words along a curve need the final proportions of the axes
         words = r"below: $y^{\!\ast}$ gains on $y_{\mathrm{med}}$ from the start"
         _along(axes, x, dataset["unstalled"].values, words, 0.8)
         words = r"below: $A_P(y_{\mathrm{med}}) < 0$ at the start"
@@ -103,12 +103,11 @@ def draw_single(dataset: xarray.Dataset) -> Figure:
         axes.plot(value, np.where(arrives, np.nan, never), color=color, linewidth=4, solid_capstyle="butt")
         axes.plot(float(one["true_reward"]), baseline, marker="o", markersize=5, color=color, markerfacecolor="white")
         curves.append((line, words))
-        known = dataset["table_output"].values == name
-        times = np.minimum(dataset["table_time"].values[known], never)
-        axes.plot(
-            dataset["table_value"].values[known], times, linestyle="", marker="x", markersize=6, color="black",
-            clip_on=False, zorder=5,
-        )  # fmt: skip
+    table = dataset[["table_value", "table_time"]].where(dataset["table_output"].isin(list(_SINGLE)))
+    axes.plot(
+        table["table_value"], table["table_time"].clip(max=never), linestyle="", marker="x", markersize=6,
+        color="black", clip_on=False, zorder=5,
+    )  # fmt: skip
     axes.set_yscale("log")
     axes.set_ylim(finite.min() / 2, never * 2.5)
     axes.set_xlim(value[0], value[-1])
