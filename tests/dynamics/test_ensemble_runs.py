@@ -207,8 +207,8 @@ def test_an_error_in_progress_ends_the_call(problems, whole, error, threads, mon
     """No further call, no thread left, no chunk begun that was not in hand; the next call is whole again."""
     monkeypatch.setattr(schedule, "_cores", lambda: threads)
     begun, calls = [], []
-    gather = schedule._gather
-    monkeypatch.setattr(schedule, "_gather", lambda job, rows: begun.append(1) or gather(job, rows))
+    launch = schedule._launch
+    monkeypatch.setattr(schedule, "_launch", lambda *block: begun.append(1) or launch(*block))
     before = set(threading.enumerate())
 
     def progress(done, total):

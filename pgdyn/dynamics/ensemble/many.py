@@ -19,7 +19,7 @@ from jaxtyping import ArrayLike
 
 from pgdyn import validate
 from pgdyn.dynamics.ensemble import reference, schedule
-from pgdyn.dynamics.ensemble.lanes import Table, choose_layout
+from pgdyn.dynamics.ensemble.lanes import choose_layout
 from pgdyn.dynamics.ensemble.outcome import Outcome
 from pgdyn.dynamics.ensemble.stepper import Control
 from pgdyn.dynamics.flow import GEOMETRIES
@@ -178,9 +178,9 @@ def _engine(
     for start in range(0, size, block):
         part = slice(start, min(start + block, size))
         weights = jax.tree.map(lambda leaf, part=part: leaf[part] if np.ndim(leaf) == 1 else leaf, objective)
-        table = Table(layout, problems[part], weights, t1[part], None if goal is None else goal[part])
-        found = schedule.solve(layout, weights, table, control, tick, devices)
-        for name, values in table.restore(found).items():
+        goals = None if goal is None else goal[part]
+        found = schedule.solve(layout, problems[part], weights, t1[part], goals, control, tick, devices)
+        for name, values in found.items():
             if name not in out:
                 out[name] = np.empty((size, *values.shape[1:]), values.dtype)
             out[name][part] = values

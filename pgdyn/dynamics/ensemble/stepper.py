@@ -105,7 +105,8 @@ def _take_step(field: Callable[..., Any], state: Array, slope: Array, step: Arra
     slopes = [slope]
     step = lanes.spread(step, state)
     for weights in tableau.STAGES:
-        slopes.append(field(state + step * _combine(weights, slopes))[0])
+        # Kept in memory: fused into every later stage, each slope would be computed ten times over.
+        slopes.append(jax.lax.optimization_barrier(field(state + step * _combine(weights, slopes))[0]))
     return state + step * _combine(tableau.SOLUTION, slopes), slopes
 
 
