@@ -139,7 +139,8 @@ def solve(
     job = Job(table, control, programs, weights, block, int(_HANDED_BACK * each), *stores)
     workers = _cores() if alone and platform == "cpu" else 1
     _in_threads(workers, partial(_run_blocks, job, tick), table.chunks, block)
-    _in_threads(workers, partial(_finish_blocks, job), table.chunks, block)
+    # Without hitting times there is so little to do that threads would only wait for one another.
+    _in_threads(1 if goal is None else workers, partial(_finish_blocks, job), table.chunks, block)
     ends: Ends = job.ends.tree
     fields = {"steps": ends.tried, "result": ends.code, **job.found.tree}
     return table.restore({name: values[: table.chunks] for name, values in fields.items()})
@@ -189,7 +190,8 @@ class _Queue(Iterator[tuple[int, int]]):
             left = self._chunks - self._next
             if self.closed or left == 0:
                 raise StopIteration
-            first, count = self._next, min(self._most, max(1, left // (2 * self._workers)))
+            fair = left if self._workers == 1 else max(1, left // (2 * self._workers))
+            first, count = self._next, min(self._most, fair)
             self._next += count
             return first, count
 
