@@ -15,10 +15,10 @@ from figures import direct_labels, panels, style
 CHANGED = style.PURPLE  # the bad output whose reward is wrong
 _NUMERALS = {"reward hacking": "I", "stalling": "II", "never attracts": "I", "negligible probability": "II"}
 _WORDS = {
-    "reward hacking": "a bad output is rated above the best",
+    "reward hacking": "a bad output is rated best",
     "stalling": "a bad output is rated mediocre",
     "never attracts": "a bad output is rated lower still",
-    "negligible probability": "a bad output of probability $10^{-8}$ is rated above the best",
+    "negligible probability": "a bad output of probability $10^{-8}$ is rated best",
     "escapes mediocrity": "the mediocre output is rated low",
 }
 _FIRST = 0.1  # where the time axis begins
@@ -80,7 +80,7 @@ def _findings(name: str, one: xarray.Dataset) -> str:
     before, after = (float(one[reward][changed]) for reward in ("true_reward", "proxy_reward"))
     words = f"{_WORDS.get(name, 'one reward is wrong')}, {_number(before)} → {_number(after)}.  "
     words += f"Simulated: {one['category'].values}, {speed_text(float(one['speedup']))}.  "
-    return words + f"A priori: {one['predicted'].values}."
+    return words + f"A priori: {one['mechanism'].values}, so {one['predicted'].values}."
 
 
 def speed_text(speedup: float) -> str:
@@ -149,7 +149,7 @@ def _values(axes: Axes, one: xarray.Dataset, dataset: xarray.Dataset) -> list[tu
         lines.append((line, str(reward)))
     axes.set_ylim(-1.3, 1.75)
     axes.set_yticks([-1, 0, 1])
-    axes.set_ylabel("true value $V$")
+    axes.set_ylabel("true value $V$", size=8.5)
     style.update_axis(axes, float(time[-1]), _FIRST)
     _mark_hits(axes, one, dataset.attrs["target"])
     return lines
@@ -189,5 +189,5 @@ def _policy(axes: Axes, one: xarray.Dataset) -> list[tuple[Line2D, str]]:
             seen_bad = True
     panels.probability_frame(axes, float(one["time"][-1]))
     axes.set_xlim(_FIRST, float(one["time"][-1]))
-    axes.set_ylabel("policy on proxy")
+    axes.set_ylabel("policy on proxy", size=8.5)
     return named
