@@ -103,7 +103,7 @@ MUTATIONS = [
     ("inaccurate_but_fast", "spotlight_bound", scaled(1e-4)),
     # Its upper bounds alone, and its lower bounds alone.
     ("policy_dependent_teacher", "spotlight_bound", scaled(1e-6)),
-    ("policy_dependent_teacher", "rise_times", scaled(1e-12)),
+    ("policy_dependent_teacher", "tabular_bound", scaled(1e11)),
     ("best_of_n_accuracy", "best_of_n", lambda original: lambda p, r, n: original(p, r, n + 1e-6)),
 ]
 
