@@ -194,8 +194,9 @@ def _search(
         return (region.project(proxy + scale * (moved - proxy)), state), (proxy, reached)
 
     def search(start: Array) -> tuple[Array, Array]:
-        (last, _), (proxies, reached) = jax.lax.scan(update, (start, optimizer.init(start)), length=steps)
-        return jnp.concatenate([proxies, last[None]]), jnp.concatenate([reached, measure(last)[0][None]])
+        # One update more than is used: measuring the last proxy outside the loop would compile the flow once more.
+        _, met = jax.lax.scan(update, (start, optimizer.init(start)), length=steps + 1)
+        return met
 
     return jax.vmap(search)(starts)
 

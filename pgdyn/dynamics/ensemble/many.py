@@ -68,9 +68,9 @@ def flow_many(
         devices: the devices that the engine uses, of one kind; None for all local ones.
 
     Returns:
-        An `Outcome`. The engine's hitting times are roots of true value - target, solved to 1e-13 by steps of trial
-        length from the start of the first step that ends at or above the target. A value that rises above it and falls
-        back within one step is not seen.
+        An `Outcome`. The engine's hitting times are roots of true value - target within the first step that ends at or
+        above the target, by Newton's method on steps of trial length from its start: as accurate as the integration. A
+        value that rises above the target and falls back within one step is not seen.
 
     Memory: besides the problems and the outcome, which live on the host, the engine needs about 0.4 GiB however large N
     is; problems are laid out in blocks.
