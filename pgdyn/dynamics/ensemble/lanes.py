@@ -12,6 +12,8 @@ operation is elementwise or a reduction over a leading axis, which a CPU does a 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import reduce
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -23,6 +25,8 @@ from jaxtyping import Array, Float, Shaped
 from pgdyn import policy
 from pgdyn.objective import Objective
 from pgdyn.problem import Problem
+
+_UNROLLED = 8  # terms of a reduction written out
 
 
 class Layout(NamedTuple):
@@ -98,6 +102,27 @@ def spread(array: Shaped[Array, " L"], like: Array) -> Array:
     return array.reshape((1,) * (like.ndim - 1) + array.shape)
 
 
+def fold(combine: Callable[[Array, Array], Array], axis: int, *factors: Array) -> Array:
+    """The product of arrays, reduced along an axis other than the last, which is kept at length 1.
+
+    XLA:CPU turns a long reduction along a leading axis into a loop that is not vectorised. As sums of eighths of the
+    array, and of eighths of these, it runs at the speed of the cache: three to four times as fast.
+    """
+    length = factors[0].shape[axis]
+
+    def part(start: int, stop: int) -> Array:
+        # Of the factors, not of their product, which would be written to memory first.
+        return reduce(jnp.multiply, [jax.lax.slice_in_dim(factor, start, stop, axis=axis) for factor in factors])
+
+    if length <= _UNROLLED:
+        return reduce(combine, [part(i, i + 1) for i in range(length)])
+    size = length // _UNROLLED
+    eighths = reduce(combine, [part(i * size, (i + 1) * size) for i in range(_UNROLLED)])
+    if length % _UNROLLED:
+        eighths = jnp.concatenate([eighths, part(_UNROLLED * size, length)], axis=axis)
+    return fold(combine, axis, jax.lax.optimization_barrier(eighths))
+
+
 def logits(layout: Layout, shared: Shared, lane: Lane, state: Array) -> Float[Array, "P K L"]:
     """z of every lane, from its state."""
     if layout.form == "tabular":
@@ -106,12 +131,13 @@ def logits(layout: Layout, shared: Shared, lane: Lane, state: Array) -> Float[Ar
         if shared.features is not None:
             z = jnp.einsum("pkd,dl->pkl", shared.features, state)
         else:
-            z = jnp.sum(lane.features * state[None, None], axis=2)
+            z = fold(jnp.add, 2, lane.features, state[None, None])[:, :, 0]
         return z / spread(lane.problem.temperature, z) if layout.scaled else z
     if shared.gram is not None:
         moved = jnp.einsum("pkqj,qjl->pkl", shared.gram, state)
     else:
-        moved = jnp.sum(lane.gram * state[None, None], axis=(2, 3))
+        rows = lane.gram.reshape(*state.shape[:2], -1, state.shape[-1])
+        moved = fold(jnp.add, 2, rows, state.reshape(1, 1, *rows.shape[2:]))[:, :, 0]
     return lane.start_logits + (moved / spread(lane.problem.temperature**2, moved) if layout.scaled else moved)
 
 
@@ -124,7 +150,8 @@ def push(layout: Layout, shared: Shared, lane: Lane, gradient: Float[Array, "P K
     if shared.features is not None:
         moved = jnp.einsum("pkd,pkl->dl", shared.features, gradient)
     else:
-        moved = jnp.sum(lane.features * gradient[:, :, None], axis=(0, 1))
+        rows = lane.features.reshape(-1, *lane.features.shape[2:])
+        moved = fold(jnp.add, 0, rows, gradient.reshape(rows.shape[0], 1, -1))[0]
     return moved / spread(lane.problem.temperature, moved) if layout.scaled else moved
 
 
@@ -206,13 +233,13 @@ def _plain_slope(layout: Layout, shared: Shared, lane: Lane, anchor: Anchor, z: 
     # The same as `Objective.logit_gradient` with nothing but a reward, without the logarithm of the normaliser: one
     # exponential an output, and nothing else that could be done once a step.
     unnormalised = jnp.exp(z - anchor.peak)
-    inverse = 1 / jnp.sum(unnormalised, axis=1, keepdims=True)
-    mean = jnp.sum(unnormalised * anchor.reward, axis=1, keepdims=True) * inverse
+    inverse = 1 / fold(jnp.add, 1, unnormalised)
+    mean = fold(jnp.add, 1, unnormalised, anchor.reward) * inverse
     scale = inverse * lane.problem.prompt_weights[:, None] if layout.weighted else inverse
     gradient = unnormalised * scale * (anchor.reward - mean)
     value = None
     if anchor.true is not None and anchor.base is not None:
-        deviation = jnp.sum(unnormalised * anchor.true, axis=1, keepdims=True)
+        deviation = fold(jnp.add, 1, unnormalised, anchor.true)
         value = jnp.sum((anchor.base + deviation * inverse)[:, 0] * lane.problem.prompt_weights, axis=0)
     return push(layout, shared, lane, gradient), value
 

@@ -1,6 +1,6 @@
 """Who runs which lanes when: chunks that fit the cache, threads or devices beside each other, stragglers pooled.
 
-A chunk is handed back when most of its lanes have ended. The rest wait in a pool, and run on together with the rest of
+A chunk is handed back when enough of its lanes have ended. The rest wait in a pool, and run on together with the rest of
 other chunks: without it every lane of a chunk is paid for until the slowest has ended, which costs half as much again.
 """
 
@@ -32,15 +32,17 @@ from pgdyn.problem import Problem
 # Numbers in one array of a chunk on a CPU. A step touches about fifteen such arrays; so many keep them within the
 # second-level cache and each fused loop below the size at which XLA splits it between threads, of which all are busy.
 # (Measured on two cores: K = 5 is fastest from 256 lanes on, and smaller chunks share out better; K = 64 at 48 lanes;
-# P = 8, K = 64, D = 16 with shared features at 32, where of the large arrays none is kept from stage to stage.)
+# P = 8, K = 64, D = 16 with shared features at 64, where of the large arrays none is kept from stage to stage.)
 _CPU_STATE = 3072
-_CPU_LOGITS = 2**14
+_CPU_LOGITS = 2**15
 _CPU_MOST = 256
 _CPU_DATA = 2**17  # numbers of per-lane features in a chunk, 1 MiB
 _CPU_BLOCK = 8  # chunks to one call of a compiled program
 _CPU_BLOCK_NUMBERS = 2**18
 _ACCELERATOR_STATE = 2**22
-_HANDED_BACK = 0.15  # share of a chunk still running when it is handed back
+# Share of a chunk still running when it is handed back: more where a lane's step costs much beside moving the lane.
+_HANDED_BACK = 0.15
+_HANDED_BACK_WITH_FEATURES = 0.5
 
 
 def chunk_lanes(layout: Layout, problems: Problem, platform: str) -> int:
@@ -136,7 +138,8 @@ def solve(
     weights, static = eqx.partition(common, eqx.is_array)
     programs = _programs(layout, static, mesh, control.stop_at_target, platform)
     stores = (_Store(table.chunks + block - 1), _Store(table.chunks + block - 1))
-    job = Job(table, control, programs, weights, block, int(_HANDED_BACK * each), *stores)
+    share = _HANDED_BACK if layout.form == "tabular" else _HANDED_BACK_WITH_FEATURES
+    job = Job(table, control, programs, weights, block, int(share * each), *stores)
     workers = _cores() if alone and platform == "cpu" else 1
     _in_threads(workers, partial(_run_blocks, job, tick), table.chunks, block)
     # Without hitting times there is so little to do that threads would only wait for one another.

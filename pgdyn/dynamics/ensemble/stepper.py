@@ -111,7 +111,7 @@ def _take_step(field: Callable[..., Any], state: Array, slope: Array, step: Arra
 
 
 def _largest(error: Array) -> Array:
-    return jnp.max(jnp.abs(error), axis=tuple(range(error.ndim - 1)))
+    return lanes.fold(jnp.maximum, 0, jnp.abs(error).reshape(-1, error.shape[-1]))[0]
 
 
 def _choose(which: Bool[Array, " L"], one: Array, other: Array) -> Array:
