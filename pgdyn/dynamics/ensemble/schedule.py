@@ -1,7 +1,7 @@
 """Who runs which lanes when: chunks that fit the cache, threads or devices beside each other, stragglers pooled.
 
-A chunk is handed back when enough of its lanes have ended. The rest wait in a pool, and run on together with the rest of
-other chunks: without it every lane of a chunk is paid for until the slowest has ended, which costs half as much again.
+A chunk is handed back when enough of its lanes have ended. The others wait in a pool, and run on together with those of
+more chunks: without it every lane of a chunk is paid for until the slowest has ended, which costs half as much again.
 """
 
 from __future__ import annotations
