@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from pgdyn.cli.output_folder import require_replaceable
+
 if TYPE_CHECKING:
     from pgdyn.errors.perturb import Errors
     from pgdyn.errors.report import Report
@@ -53,7 +55,7 @@ def categorize(
     from pgdyn.problem_file import load_problem
 
     if out is not None:
-        _require_replaceable(out, overwrite)
+        require_replaceable(out, overwrite, _FILES)
     names = _families(errors)
     if not 0 <= seed < 2**63:
         raise ValueError(f"--seed is {seed}; it must be a whole number from 0 to 2^63 - 1")
@@ -125,19 +127,6 @@ def _groups(problem: Problem, names: tuple[str, ...], seed: int) -> dict[str, Er
         # The key belongs to the family, so that its draws do not depend on which others are asked for.
         groups[name] = FAMILIES[name](problem, jax.random.fold_in(jax.random.key(seed), index))
     return groups
-
-
-def _require_replaceable(out: pathlib.Path, overwrite: bool) -> None:
-    """Raises before anything is computed where `out` could not be written or holds what is not ours to remove."""
-    if not out.exists():
-        return
-    if not out.is_dir():
-        raise ValueError(f"--out {out} is a file; it must be a folder")
-    found = sorted(entry.name for entry in out.iterdir())
-    if found and not overwrite:
-        raise ValueError(f"--out {out} is not empty; choose another folder or replace its results with --overwrite")
-    if strangers := [name for name in found if name not in _FILES]:
-        raise ValueError(f"--out {out} holds {strangers[0]}, which no such run has written, so it is not overwritten")
 
 
 def _write(out: pathlib.Path, overwrite: bool, problem: Problem, report: Report, groups: dict[str, Errors]) -> None:

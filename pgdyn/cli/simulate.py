@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
+from pgdyn.cli.output_folder import require_replaceable
+
 if TYPE_CHECKING:
     from pgdyn.objective import Objective
     from pgdyn.problem import Problem
@@ -115,7 +117,7 @@ def simulate(
 
     _refuse_misplaced(dynamics, flow, ascent, sampling)
     if out is not None:
-        _require_replaceable(out, overwrite)
+        require_replaceable(out, overwrite, _FILES)
     loaded = load_problem(problem)
     trajectory = _run(loaded, dynamics, target, flow, ascent, sampling, _objective(objective))
     if out is not None:
@@ -194,19 +196,6 @@ def _baseline(text: str | None) -> Any:
         return float(text)
     except ValueError:
         raise ValueError(f"--baseline is {text!r}; it must be a number or value") from None
-
-
-def _require_replaceable(out: pathlib.Path, overwrite: bool) -> None:
-    """Raises before anything is computed where `out` could not be written or holds what is not ours to remove."""
-    if not out.exists():
-        return
-    if not out.is_dir():
-        raise ValueError(f"--out {out} is a file; it must be a folder")
-    found = sorted(entry.name for entry in out.iterdir())
-    if found and not overwrite:
-        raise ValueError(f"--out {out} is not empty; choose another folder or replace its results with --overwrite")
-    if strangers := [name for name in found if name not in _FILES]:
-        raise ValueError(f"--out {out} holds {strangers[0]}, which no run has written, so it is not overwritten")
 
 
 def _write(out: pathlib.Path, overwrite: bool, trajectory: Trajectory, options: dict[str, Any]) -> None:

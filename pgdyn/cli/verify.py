@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
+from pgdyn.cli.output_folder import require_replaceable
+
 if TYPE_CHECKING:
     from pgdyn.theory.theorem import Theorem
     from pgdyn.theory.verify import Verification
@@ -53,7 +55,7 @@ def verify(
     from pgdyn.theory import THEOREMS
 
     if out is not None:
-        _require_replaceable(out, overwrite, THEOREMS)
+        require_replaceable(out, overwrite, {_TABLE, *(f"{name}.toml" for name in THEOREMS)})
     chosen = _choose(names, THEOREMS)
     if list:
         verification_table.show_statements(chosen)
@@ -102,20 +104,6 @@ def _run(theorems: Sequence[Theorem], problems: int, seed: int) -> list[Verifica
 
             results.append(check(theorem, problems, seed=seed, progress=tick))
     return results
-
-
-def _require_replaceable(out: pathlib.Path, overwrite: bool, theorems: Mapping[str, Theorem]) -> None:
-    """Raises before anything is computed where `out` could not be written or holds what is not ours to remove."""
-    if not out.exists():
-        return
-    if not out.is_dir():
-        raise ValueError(f"--out {out} is a file; it must be a folder")
-    found = sorted(entry.name for entry in out.iterdir())
-    if found and not overwrite:
-        raise ValueError(f"--out {out} is not empty; choose another folder or replace its results with --overwrite")
-    ours = {_TABLE, *(f"{name}.toml" for name in theorems)}
-    if strangers := [name for name in found if name not in ours]:
-        raise ValueError(f"--out {out} holds {strangers[0]}, which no run has written, so it is not overwritten")
 
 
 def _write(out: pathlib.Path, overwrite: bool, results: Sequence[Verification]) -> None:

@@ -267,7 +267,7 @@ def test_output_folders_are_replaced_only_when_asked_and_only_if_ours(capsys, fi
     assert run(capsys, *simulate, "--overwrite")[0] == 0
     assert (out / "problem.toml").stat().st_ino != before
     (out / "notes.txt").write_text("precious")
-    assert "holds notes.txt, which no run has written" in refused(capsys, *simulate, "--overwrite")
+    assert "holds notes.txt, which no such run has written" in refused(capsys, *simulate, "--overwrite")
     assert "is a file; it must be a folder" in refused(capsys, "simulate", file, "--t1", 3, "--out", file)
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["o", "problem.json"]
 

@@ -104,6 +104,6 @@ def test_folders_that_are_not_ours_are_left_alone(capsys, tmp_path):
     code, _, err = run(capsys, "log_ratio", "--out", tmp_path)
     assert code == 2 and "is not empty; choose another folder or replace its results with --overwrite" in err
     code, _, err = run(capsys, "log_ratio", "--out", tmp_path, "--overwrite")
-    assert code == 2 and "holds notes.txt, which no run has written" in err
+    assert code == 2 and "holds notes.txt, which no such run has written" in err
     code, _, err = run(capsys, "log_ratio", "--out", tmp_path / "notes.txt")
     assert code == 2 and "is a file; it must be a folder" in err
