@@ -30,7 +30,7 @@ class _Program:
         self.jaxpr = jaxpr
         self.structure = structure
         self.text = str(jaxpr)
-        arrays = tuple((array.dtype.str, array.shape, array.tobytes()) for array in _unprinted_arrays(jaxpr))
+        arrays = tuple((array.dtype.str, array.shape, array.tobytes()) for array in _in_equations(jaxpr))
         self._identity = (self.text, structure, arrays)
 
     def __eq__(self, other: object) -> bool:
@@ -44,15 +44,20 @@ class _Program:
         return jax.tree.unflatten(self.structure, leaves)
 
 
+def _in_equations(jaxpr: Jaxpr) -> Iterator[np.ndarray]:
+    # Not its own constants, which from jax 0.11 on it carries: they are inputs, and traced values under `jax.vmap`.
+    for equation in jaxpr.eqns:
+        yield from _unprinted_arrays(list(equation.invars))
+        yield from _unprinted_arrays(list(equation.params.values()))
+    yield from _unprinted_arrays(list(jaxpr.outvars))
+
+
 def _unprinted_arrays(part: Any) -> Iterator[np.ndarray]:
     # A jaxpr prints scalar literals in full but arrays as "[...]": a jitted schedule's table is such an array.
     if isinstance(part, ClosedJaxpr):
         yield from map(np.asarray, part.consts)
     if isinstance(part, Jaxpr):  # from jax 0.11 on a closed one as well, whose `jaxpr` is itself
-        for equation in part.eqns:
-            yield from _unprinted_arrays(list(equation.invars))
-            yield from _unprinted_arrays(list(equation.params.values()))
-        yield from _unprinted_arrays(list(part.outvars))
+        yield from _in_equations(part)
     elif isinstance(part, ClosedJaxpr):
         yield from _unprinted_arrays(part.jaxpr)
     elif isinstance(part, Literal):
