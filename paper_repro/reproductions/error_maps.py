@@ -21,12 +21,10 @@ def _lower_is_faster(dataset: xarray.Dataset) -> tuple[bool, str]:
 
 
 def _grows(dataset: xarray.Dataset) -> tuple[bool, str]:
-    rare, common = _at(dataset, 0, -1.0), _at(dataset, -1, -1.0)
-    return rare > 1e6 > 1e2 > common, f"{rare:.3g} against {common:.3g}"
-
-
-def _at(dataset: xarray.Dataset, probability: int, reward: float) -> float:
-    return float(dataset["speedup"].isel(probability=probability).sel(mediocre_reward=reward, method="nearest"))
+    speedup = dataset["speedup"].sel(mediocre_reward=-1.0, method="nearest").values
+    rare, common = speedup[0], speedup[-1]
+    good = np.all(np.diff(speedup) < 0) and rare > 1e6 > 1e2 > common
+    return bool(good), f"{rare:.3g} against {common:.3g}"
 
 
 def _span(dataset: xarray.Dataset) -> str:
@@ -64,9 +62,9 @@ REPRODUCTION = Reproduction(
         ),
         fact_claim(
             "grows-as-the-best-output-gets-rarer",
-            "The gain from a low proxy reward (−1) of y_med grows without bound as e falls",
+            "The gain from a low proxy reward (−1) of y_med grows as e falls",
             _PAPER,
-            "more than 10⁶ at e = 0.001, less than 100 at e = 0.2",
+            "more with every smaller e, from less than 100 at e = 0.2 to more than 10⁶ at e = 0.001",
             _grows,
         ),
         fact_claim(

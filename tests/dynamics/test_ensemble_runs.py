@@ -11,7 +11,7 @@ import pytest
 from compilations import Compilations
 
 import pgdyn
-from pgdyn.dynamics.ensemble import many, schedule
+from pgdyn.dynamics.ensemble import lanes, many, schedule
 
 ONE = jax.local_devices()[:1]
 FIELDS = ("params", "log_policy", "true_value", "proxy_value", "hitting_time", "steps", "result")
@@ -304,3 +304,17 @@ def test_the_engine_refuses_traced_values_and_names_the_backend(problems, traced
 
     with pytest.raises(ValueError, match='use backend="diffrax"'):
         jax.grad(call)(1.0)
+
+
+# ---------------------------------------------------------------- reductions
+
+
+@pytest.mark.parametrize("length", [1, 7, 8, 9, 16, 63, 64, 65, 200])
+def test_reductions_in_eighths_are_numpys(length):
+    """Sums and maxima along a leading and a middle axis, of one array and of a product with a broadcast factor."""
+    rng = np.random.default_rng(length)
+    first, second = rng.standard_normal((3, length, 2, 4)), rng.standard_normal((1, length, 1, 4))
+    summed = lanes.fold(jnp.add, 1, jnp.asarray(first), jnp.asarray(second))
+    np.testing.assert_allclose(summed, np.sum(first * second, axis=1, keepdims=True), rtol=1e-12, atol=1e-12)
+    turned = np.moveaxis(first, 1, 0)
+    np.testing.assert_array_equal(lanes.fold(jnp.maximum, 0, jnp.asarray(turned)), turned.max(axis=0, keepdims=True))

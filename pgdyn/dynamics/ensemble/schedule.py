@@ -38,7 +38,7 @@ _CPU_LOGITS = 2**15
 _CPU_MOST = 256
 _CPU_DATA = 2**17  # numbers of per-lane features in a chunk, 1 MiB
 _CPU_BLOCK = 8  # chunks to one call of a compiled program
-_CPU_BLOCK_NUMBERS = 2**18
+_CPU_BLOCK_NUMBERS = 2**18  # and numbers in all of them, at most where there are several
 _ACCELERATOR_STATE = 2**22
 # Share of a chunk still running when it is handed back: more where a lane's step costs much beside moving the lane.
 _HANDED_BACK = 0.15
@@ -137,9 +137,9 @@ def solve(
     common = jax.tree.map(lambda leaf: jnp.zeros(()) if np.ndim(leaf) == 1 else leaf, objective)
     weights, static = eqx.partition(common, eqx.is_array)
     programs = _programs(layout, static, mesh, control.stop_at_target, platform)
-    stores = (_Store(table.chunks + block - 1), _Store(table.chunks + block - 1))
+    rows = table.chunks + block - 1  # as many as the table's arrays have
     share = _HANDED_BACK if layout.form == "tabular" else _HANDED_BACK_WITH_FEATURES
-    job = Job(table, control, programs, weights, block, int(share * each), *stores)
+    job = Job(table, control, programs, weights, block, int(share * each), _Store(rows), _Store(rows))
     workers = _cores() if alone and platform == "cpu" else 1
     _in_threads(workers, partial(_run_blocks, job, tick), table.chunks, block)
     # Without hitting times there is so little to do that threads would only wait for one another.
@@ -250,7 +250,7 @@ def _run_blocks(job: Job, tick: Callable[[int], None], queue: _Queue) -> None:
 
 
 def _launch(job: Job, first: int, count: int) -> tuple[np.ndarray, Progress, int]:
-    """Runs fresh chunks until most of their lanes have ended; the lanes that have not, and how many have."""
+    """Runs fresh chunks until enough of their lanes have ended; the lanes that have not, and how many have."""
     lane, unused = job.table.view(first, job.block)
     common = (job.weights, job.table.shared, job.control, np.int32(job.leave), np.int32(count))
     progress = jax.tree.map(np.asarray, job.programs.launch(common, lane, unused))
@@ -303,7 +303,7 @@ def _finish_blocks(job: Job, queue: _Queue) -> None:
 
 @lru_cache(maxsize=256)
 def _programs(layout: Layout, static: Objective, mesh: Mesh | None, stop: bool, platform: str) -> _Programs:
-    """Compiled once for each kind of call; plain `jax.jit`, whose dispatch is the quickest, runs once a chunk."""
+    """Compiled once for each kind of call; plain `jax.jit`, whose dispatch is the quickest, runs once a block."""
 
     def launch(common: Any, lane: Lane, unused: Array) -> Progress:
         def run(common: Any, lane: Lane, unused: Array) -> Progress:

@@ -17,7 +17,8 @@ from pgdyn.problem import Problem
 class Table:
     """The lanes of a batch in the order in which they are run, in chunks: NumPy arrays [C, ..., L].
 
-    A chunk, and a run of chunks, is then a view. Lanes beyond the last problem are copies of it.
+    A chunk, and a run of chunks, is then a view. Lanes beyond the last problem are copies of it. Behind the last chunk
+    the arrays have room enough for a view of a whole block to begin at it.
 
     Attributes:
         lane: the data of every lane.
@@ -47,7 +48,7 @@ class Table:
             t1: [N], end times.
             goal: [N], targets, or None.
             width: L.
-            block: chunks in one view: the arrays hold so many, less one, beyond the last, of no meaning.
+            block: chunks in one view.
         """
         self._layout = layout
         self._problems = problems
