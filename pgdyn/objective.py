@@ -12,6 +12,7 @@ reference is the initial policy or the uniform one. For every choice the gradien
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, Literal
 
 import equinox as eqx
@@ -191,10 +192,15 @@ def choose_objective(objective: Any, caller: str) -> Objective:
         ValueError: if it is anything else than an `Objective`.
     """
     if objective is None:
-        return Objective()
+        return _proxy_alone()
     if not isinstance(objective, Objective):
         raise ValueError(f"objective is {objective!r:.80}; {caller} takes a pgdyn.Objective")
     return objective
+
+
+@lru_cache
+def _proxy_alone() -> Objective:
+    return Objective()
 
 
 def _weight(name: str, value: ArrayLike, minimum: float | None) -> float | Array:

@@ -203,9 +203,11 @@ class Problem(eqx.Module):
             raise TypeError("this is one problem, not a batch; only a batch can be indexed")
         if isinstance(index, int | np.integer) and not -self.batch_size <= index < self.batch_size:
             raise IndexError(f"problem {index} of a batch of {self.batch_size}")  # JAX would clamp it in silence
-        picked = jax.tree.map(lambda leaf: leaf[index], eqx.tree_at(lambda p: p.features, self, None, is_leaf=_none))
         features = self.features
-        if features is not None and features.ndim == 4:
+        if features is None:
+            return jax.tree.map(lambda leaf: leaf[index], self)
+        picked = jax.tree.map(lambda leaf: leaf[index], eqx.tree_at(lambda p: p.features, self, None))
+        if features.ndim == 4:
             features = features[index]
         return eqx.tree_at(lambda p: p.features, picked, features, is_leaf=_none)
 

@@ -100,16 +100,21 @@ def scalar(name: str, value: Any, *, positive: bool = False, minimum: float | No
     Raises:
         ValueError: if it is no number, not a scalar, not finite or out of range.
     """
-    number = as_floats(name, value)
-    if number.ndim != 0:
-        raise ValueError(f"{name} must be a single number, got an array of shape {number.shape}")
-    require_finite(name, number)
-    if not is_traced(number):
-        if positive and not number > 0:
-            raise ValueError(f"{name} is {number:g}; it must be positive")
-        if minimum is not None and number < minimum:
-            raise ValueError(f"{name} is {number:g}; it must be at least {minimum:g}")
-    return jax.numpy.asarray(number, float_dtype())
+    return jax.numpy.asarray(number(name, value, positive=positive, minimum=minimum), float_dtype())
+
+
+def number(name: str, value: Any, *, positive: bool = False, minimum: float | None = None) -> Any:
+    """The same on the host: a NumPy array unless it is traced."""
+    array = as_floats(name, value)
+    if array.ndim != 0:
+        raise ValueError(f"{name} must be a single number, got an array of shape {array.shape}")
+    require_finite(name, array)
+    if not is_traced(array):
+        if positive and not array > 0:
+            raise ValueError(f"{name} is {array:g}; it must be positive")
+        if minimum is not None and array < minimum:
+            raise ValueError(f"{name} is {array:g}; it must be at least {minimum:g}")
+    return array
 
 
 def count(name: str, value: Any, *, minimum: int) -> int:

@@ -6,16 +6,15 @@ padded to one width so that more runs never compile anything anew, and threads t
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import equinox as eqx
 import jax
 import numpy as np
 
+from pgdyn import cores
 from pgdyn.problem import Problem
 
 LANES = 256  # runs of a chunk: enough to amortise an update's overhead, few enough to share out between cores
@@ -75,21 +74,5 @@ def run(compute: Callable[[np.ndarray], Any], count: int, progress: Callable[[in
             if progress is not None:
                 progress(done, count)
 
-    workers = min(_cores(), len(starts))
-    if workers == 1:
-        for number in range(len(starts)):
-            one(number)
-    else:
-        with ThreadPoolExecutor(workers) as threads:
-            futures = [threads.submit(one, number) for number in range(len(starts))]
-            try:
-                for future in futures:
-                    future.result()
-            finally:
-                for future in futures:
-                    future.cancel()
+    cores.each(one, range(len(starts)))
     return jax.tree.map(lambda *leaves: jax.device_put(np.concatenate(leaves)), *parts)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import functools
 import json
-import os
 import platform
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import equinox as eqx
@@ -20,7 +18,7 @@ import jaxlib.version
 import numpy as np
 import optax
 
-from pgdyn import validate
+from pgdyn import cores, validate
 from pgdyn.dynamics.ascend import ascend
 from pgdyn.dynamics.ensemble import flow_many
 from pgdyn.dynamics.sampled import ascend_sampled
@@ -117,9 +115,10 @@ def _ascend(
         found = _lanes(problems[lanes], weights, estimator, rate, goal, seed, settings.optimizer, settings.steps)
         return {name: np.asarray(array)[: size - first] for name, array in found.items()}
 
-    with ThreadPoolExecutor(_cores()) as threads:
-        parts = list(threads.map(run, range(0, size, _LANES)))
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    parts: dict[int, dict[str, np.ndarray]] = {}
+    starts = range(0, size, _LANES)
+    cores.each(lambda first: parts.update({first: run(first)}), starts)
+    return {name: np.concatenate([parts[first][name] for first in starts]) for name in parts[0]}
 
 
 @eqx.filter_jit
@@ -146,10 +145,6 @@ def _lanes(
     weights = jax.tree.map(lambda leaf: 0 if jnp.ndim(leaf) == 1 else None, objective)
     axes = (problems.batch_axes, weights, 0, None if goals is None else 0, None if seeds is None else 0)
     return jax.vmap(one, in_axes=axes)(problems, objective, rates, goals, seeds)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @functools.lru_cache(maxsize=4)

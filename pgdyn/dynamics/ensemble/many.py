@@ -97,8 +97,8 @@ def flow_many(
     goal = None if target is None else _per_problem("target", target, size)
     if stop_at_target and goal is None:
         raise ValueError("stop_at_target needs a target")
-    relative = validate.scalar("rtol", rtol, positive=True)
-    absolute = validate.scalar("atol", atol, positive=True)
+    relative = validate.number("rtol", rtol, positive=True)
+    absolute = validate.number("atol", atol, positive=True)
     budget = validate.count("max_steps", max_steps, minimum=1)
     objective = choose_objective(objective, "flow_many")
     _require_weights(objective, size)
@@ -125,7 +125,7 @@ def flow_many(
             "the engine of flow_many has no derivative and cannot be traced; inside jax.grad, jax.jit or jax.vmap "
             'use backend="diffrax", or pgdyn.flow for one problem'
         )
-    control = Control(relative, absolute, jnp.asarray(min(budget, _MOST_STEPS), jnp.int32), bool(stop_at_target))
+    control = Control(relative, absolute, np.asarray(min(budget, _MOST_STEPS), np.int32), bool(stop_at_target))
     fields = _engine(problems, objective, end, goal, control, geometry, progress, devices)
     return Outcome(**fields, settings=settings)
 

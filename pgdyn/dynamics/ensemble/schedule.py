@@ -6,10 +6,8 @@ more chunks: without it every lane of a chunk is paid for until the slowest has 
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
@@ -21,6 +19,7 @@ import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array
 
+from pgdyn import cores
 from pgdyn.dynamics.ensemble import lanes, stepper
 from pgdyn.dynamics.ensemble.lanes import Lane, Layout
 from pgdyn.dynamics.ensemble.stepper import RUNNING, Control, Progress
@@ -140,44 +139,23 @@ def solve(
     rows = table.chunks + block - 1  # as many as the table's arrays have
     share = _HANDED_BACK if layout.form == "tabular" else _HANDED_BACK_WITH_FEATURES
     job = Job(table, control, programs, weights, block, int(share * each), _Store(rows), _Store(rows))
-    workers = _cores() if alone and platform == "cpu" else 1
-    _in_threads(workers, partial(_run_blocks, job, tick), table.chunks, block)
+    workers = cores.count() if alone and platform == "cpu" else 1
+    _share_out(workers, partial(_run_blocks, job, tick), table.chunks, block)
     # Without hitting times there is so little to do that threads would only wait for one another.
-    _in_threads(1 if goal is None else workers, partial(_finish_blocks, job), table.chunks, block)
+    _share_out(1 if goal is None else workers, partial(_finish_blocks, job), table.chunks, block)
     ends: Ends = job.ends.tree
     fields = {"steps": ends.tried, "result": ends.code, **job.found.tree}
     return table.restore({name: values[: table.chunks] for name, values in fields.items()})
 
 
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _in_threads(workers: int, work: Callable[[_Queue], None], chunks: int, most: int) -> None:
+def _share_out(workers: int, work: Callable[[_Queue], None], chunks: int, most: int) -> None:
     """`work(queue)` in up to `workers` threads, which share out the chunks between them.
 
     An error in one of them, or an interrupt, closes the queue: the others end with what they have in hand.
     """
     workers = min(workers, chunks)
     queue = _Queue(chunks, most, workers)
-    if workers == 1:
-        work(queue)
-        return
-
-    def run() -> None:
-        try:
-            work(queue)
-        except BaseException:
-            queue.close()
-            raise
-
-    with ThreadPoolExecutor(workers) as threads:
-        running = [threads.submit(run) for _ in range(workers)]
-        try:
-            for thread in running:
-                thread.result()
-        finally:
-            queue.close()
+    cores.together(partial(work, queue), workers, queue.close)
 
 
 class _Queue(Iterator[tuple[int, int]]):

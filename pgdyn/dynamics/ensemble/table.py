@@ -52,7 +52,8 @@ class Table:
         """
         self._layout = layout
         self._problems = problems
-        host = jax.tree.map(np.asarray, eqx.tree_at(lambda p: p.features, problems, None, is_leaf=_absent))
+        host = problems if problems.features is None else eqx.tree_at(lambda p: p.features, problems, None)
+        host = jax.tree.map(np.asarray, host)
         features = None if problems.features is None else np.asarray(problems.features)
         own = features is not None and features.ndim == 4
         self.shared = Shared()
@@ -161,7 +162,3 @@ def _reference(problems: Problem, objective: Objective) -> np.ndarray:
 def _log_softmax(z: np.ndarray) -> np.ndarray:
     z = z - z.max(axis=-1, keepdims=True)
     return z - np.log(np.exp(z).sum(axis=-1, keepdims=True))
-
-
-def _absent(leaf: Any) -> bool:
-    return leaf is None
