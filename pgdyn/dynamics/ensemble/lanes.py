@@ -40,6 +40,7 @@ class Layout(NamedTuple):
         plain: whether the objective is the plain value of a reward, which has a shorter slope.
         weighted: whether prompt weights differ from 1 (several prompts).
         scaled: whether any temperature differs from 1.
+        stop: whether a flow ends at its target.
     """
 
     form: str
@@ -47,16 +48,17 @@ class Layout(NamedTuple):
     plain: bool
     weighted: bool
     scaled: bool
+    stop: bool
 
 
-class Shared(eqx.Module):
+class Shared(NamedTuple):
     """Arrays that every lane uses: features [P, K, D] and their Gram matrix [P, K, P, K], where they are shared."""
 
     features: Array | None = None
     gram: Array | None = None
 
 
-class Lane(eqx.Module):
+class Lane(NamedTuple):
     """The data of L lanes, lanes last: NumPy arrays on the host, JAX's in compiled code.
 
     Attributes:
@@ -82,7 +84,7 @@ class Lane(eqx.Module):
     goal: Any
 
 
-def choose_layout(problems: Problem, objective: Objective, geometry: str) -> Layout:
+def choose_layout(problems: Problem, objective: Objective, geometry: str, stop: bool) -> Layout:
     """The smallest state that serves."""
     plain = isinstance(objective.kl, float) and isinstance(objective.entropy, float) and not objective.normalize_by_std
     natural = geometry == "natural"
@@ -94,7 +96,7 @@ def choose_layout(problems: Problem, objective: Objective, geometry: str) -> Lay
         form = "kernel"
     weighted = bool(np.any(np.asarray(problems.prompt_weights) != 1))
     scaled = bool(np.any(np.asarray(problems.temperature) != 1))
-    return Layout(form, natural, plain, weighted, scaled)
+    return Layout(form, natural, plain, weighted, scaled, stop)
 
 
 def spread(array: Shaped[Array, " L"], like: Array) -> Array:
@@ -155,7 +157,7 @@ def push(layout: Layout, shared: Shared, lane: Lane, gradient: Float[Array, "P K
     return moved / spread(lane.problem.temperature, moved) if layout.scaled else moved
 
 
-class Anchor(eqx.Module):
+class Anchor(NamedTuple):
     """Where logits and rewards are measured from during one step, found once at its start.
 
     Rewards are measured from the likeliest output's, for the reason given in `policy.advantage`; logits from the

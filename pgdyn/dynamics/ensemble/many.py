@@ -125,8 +125,8 @@ def flow_many(
             "the engine of flow_many has no derivative and cannot be traced; inside jax.grad, jax.jit or jax.vmap "
             'use backend="diffrax", or pgdyn.flow for one problem'
         )
-    control = Control(relative, absolute, np.asarray(min(budget, _MOST_STEPS), np.int32), bool(stop_at_target))
-    fields = _engine(problems, objective, end, goal, control, geometry, progress, devices)
+    control = Control(relative, absolute, np.asarray(min(budget, _MOST_STEPS), np.int32))
+    fields = _engine(problems, objective, end, goal, control, geometry, bool(stop_at_target), progress, devices)
     return Outcome(**fields, settings=settings)
 
 
@@ -163,6 +163,7 @@ def _engine(
     goal: np.ndarray | None,
     control: Control,
     geometry: str,
+    stop: bool,
     progress: Callable[[int, int], None] | None,
     devices: Sequence[Any] | None,
 ) -> dict[str, np.ndarray]:
@@ -170,7 +171,7 @@ def _engine(
     # On the host from here on: JAX would compile the slices of a batch anew for every N.
     problems = jax.tree.map(np.asarray, problems)
     objective = jax.tree.map(lambda leaf: np.asarray(leaf) if np.ndim(leaf) == 1 else leaf, objective)
-    layout = choose_layout(problems, objective, geometry)
+    layout = choose_layout(problems, objective, geometry, stop)
     devices = jax.local_devices() if devices is None else list(devices)
     tick = _Ticker(size, progress)
     block = _block(problems)

@@ -66,7 +66,7 @@ def _own_numbers(layout: Layout, problems: Problem) -> int:
     return int(np.prod(problems.features.shape[1:]))
 
 
-class Ends(eqx.Module):
+class Ends(NamedTuple):
     """What is kept of every lane when it ends: NumPy arrays [C, ..., L]."""
 
     state: Any
@@ -135,7 +135,7 @@ def solve(
     # Weights of [N] are in the lanes; here they would make every N a program of its own.
     common = jax.tree.map(lambda leaf: jnp.zeros(()) if np.ndim(leaf) == 1 else leaf, objective)
     weights, static = eqx.partition(common, eqx.is_array)
-    programs = _programs(layout, static, mesh, control.stop_at_target, platform)
+    programs = _programs(layout, static, mesh, platform)
     rows = table.chunks + block - 1  # as many as the table's arrays have
     share = _HANDED_BACK if layout.form == "tabular" else _HANDED_BACK_WITH_FEATURES
     job = Job(table, control, programs, weights, block, int(share * each), _Store(rows), _Store(rows))
@@ -280,7 +280,7 @@ def _finish_blocks(job: Job, queue: _Queue) -> None:
 
 
 @lru_cache(maxsize=256)
-def _programs(layout: Layout, static: Objective, mesh: Mesh | None, stop: bool, platform: str) -> _Programs:
+def _programs(layout: Layout, static: Objective, mesh: Mesh | None, platform: str) -> _Programs:
     """Compiled once for each kind of call; plain `jax.jit`, whose dispatch is the quickest, runs once a block."""
 
     def launch(common: Any, lane: Lane, unused: Array) -> Progress:
@@ -311,8 +311,8 @@ def _programs(layout: Layout, static: Objective, mesh: Mesh | None, stop: bool, 
                 state = ends.state
                 time = jnp.full_like(lane.t1, jnp.nan)
                 if lane.goal is not None:
-                    time, at_hit = stepper.locate(layout, eqx.combine(weights, static), shared, lane, ends.hit, stop)
-                    state = jnp.where(lanes.spread(ends.hit.found, state), at_hit, state) if stop else state
+                    time, at_hit = stepper.locate(layout, eqx.combine(weights, static), shared, lane, ends.hit, layout.stop)
+                    state = jnp.where(lanes.spread(ends.hit.found, state), at_hit, state) if layout.stop else state
                 return {**lanes.final(layout, shared, lane, state), "hitting_time": time, "state": state}
 
             return _each_chunk(chunk, count, lane, ends)

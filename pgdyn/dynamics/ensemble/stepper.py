@@ -21,9 +21,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
@@ -40,7 +39,7 @@ _SUSPICION = 2.0  # see above
 _FIRST = 0.1  # largest change of the state in the first step, to first order; the error control corrects it at once
 
 
-class Hit(eqx.Module):
+class Hit(NamedTuple):
     """The step in which each lane first reached its target: [L] arrays and the state at the step's start.
 
     Attributes:
@@ -60,7 +59,7 @@ class Hit(eqx.Module):
     after: Float[Array, " L"]
 
 
-class Progress(eqx.Module):
+class Progress(NamedTuple):
     """Where each lane stands.
 
     Attributes:
@@ -84,13 +83,12 @@ class Progress(eqx.Module):
     hit: Hit | None
 
 
-class Control(eqx.Module):
+class Control(NamedTuple):
     """Tolerances and budgets, the same for every lane."""
 
     rtol: Float[Array, ""]
     atol: Float[Array, ""]
     max_steps: Int[Array, ""]
-    stop_at_target: bool = eqx.field(static=True)
 
 
 def _combine(weights: dict[int, float], slopes: list[Array]) -> Array:
@@ -187,7 +185,7 @@ def advance(
             new = kept & ~hit.found & (value >= goal)
             found = Hit(new, now.time, step, now.state, now.value, value)
             hit = jax.tree.map(partial(_choose, new), found, hit)
-            if control.stop_at_target:
+            if layout.stop:
                 code = jnp.where(new, int(Result.reached_target), code)
             value = jnp.where(kept, value, now.value)
         return Progress(
@@ -202,10 +200,10 @@ def advance(
             hit=hit,
         )
 
-    if control.stop_at_target and progress.hit is not None:
+    if layout.stop and progress.hit is not None:
         at_start = (progress.code == RUNNING) & progress.hit.found
         code = jnp.where(at_start, int(Result.reached_target), progress.code).astype(progress.code.dtype)
-        progress = eqx.tree_at(lambda p: p.code, progress, code)
+        progress = progress._replace(code=code)
     return jax.lax.while_loop(lambda now: jnp.sum(now.code == RUNNING, dtype=leave.dtype) > leave, body, progress)
 
 
