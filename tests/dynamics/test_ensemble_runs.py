@@ -1,6 +1,5 @@
 """How calls of `flow_many` behave: lanes that do not touch one another, threads, devices, failures, refusals."""
 
-import threading
 import time
 
 import equinox as eqx
@@ -11,7 +10,7 @@ import pytest
 from compilations import Compilations
 
 import pgdyn
-from pgdyn.dynamics.ensemble import lanes, many, schedule
+from pgdyn.dynamics.ensemble import lanes, schedule, table
 
 ONE = jax.local_devices()[:1]
 FIELDS = ("params", "log_policy", "true_value", "proxy_value", "hitting_time", "steps", "result")
@@ -72,19 +71,32 @@ def test_lanes_with_features_do_not_depend_on_neighbours(shared):
 
 @pytest.mark.parametrize("threads", [1, 3])
 def test_any_number_of_threads(problems, whole, threads, monkeypatch):
-    monkeypatch.setattr(schedule, "_cores", lambda: threads)
+    monkeypatch.setattr(schedule.cores, "count", lambda: threads)
     assert_same_bits(run(problems), whole)
 
 
-def test_blocks_give_the_same_bits(problems, whole, monkeypatch):
-    """Batches beyond memory are streamed; a block is never smaller than 1024 problems."""
-    monkeypatch.setattr(many, "_BLOCK_NUMBERS", 1)
-    seen = []
-    thrice = problems[np.tile(np.arange(COUNT), 3)]
-    found = run(thrice, progress=lambda done, total: seen.append((done, total)))
-    for i in range(3):
-        assert_same_bits(found, whole, where=slice(i * COUNT, (i + 1) * COUNT))
-    assert seen[-1] == (3 * COUNT, 3 * COUNT)
+def test_what_is_looked_at_together_does_not_matter(problems, whole, monkeypatch):
+    """Batches larger than memory are gone through in parts, and a call that small has a single chunk to a program."""
+    monkeypatch.setattr(table, "_AT_ONCE", 1)
+    monkeypatch.setattr(schedule, "_CPU_BLOCK", 1)
+    assert_same_bits(run(problems), whole)
+
+
+@pytest.mark.parametrize("target", [None, TARGET])
+@pytest.mark.parametrize("reference", ["initial", "uniform"])
+def test_stragglers_are_followed_up(reference, target, monkeypatch):
+    """Lanes handed back at once, or never, end alike to the last bit: the two programs round in the same way."""
+    rng = np.random.default_rng(4)
+    own = rng.normal(size=(40, 2, 3, 7))  # more parameters than logits: the state is that of the kernel
+    batches = [tabular(300), pgdyn.Problem.linear(own, rng.uniform(-1, 1, own.shape[:-1]), temperature=1.5)]
+    for batch in batches:
+        options = {"target": target, "objective": pgdyn.Objective(kl=0.01, reference=reference)}
+        ends = []
+        for share in (0.0, 0.9):
+            monkeypatch.setattr(schedule, "_HANDED_BACK", share)
+            monkeypatch.setattr(schedule, "_HANDED_BACK_WITH_FEATURES", share)
+            ends.append(run(batch, **options))
+        assert_same_bits(*ends)
 
 
 def test_devices(problems, whole):
@@ -185,7 +197,7 @@ def test_stop_at_target(problems, whole):
 
 
 def test_progress_counts_to_n_one_call_at_a_time(problems, whole, monkeypatch):
-    monkeypatch.setattr(schedule, "_cores", lambda: 3)
+    monkeypatch.setattr(schedule.cores, "count", lambda: 3)
     seen, inside = [], []
 
     def progress(done, total):
@@ -204,12 +216,22 @@ def test_progress_counts_to_n_one_call_at_a_time(problems, whole, monkeypatch):
 @pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
 def test_an_error_in_progress_ends_the_call(problems, whole, error, threads, monkeypatch):
-    """No further call, no thread left, no chunk begun that was not in hand; the next call is whole again."""
-    monkeypatch.setattr(schedule, "_cores", lambda: threads)
+    """No further call, no thread at work, no chunk begun that was not in hand; the next call is whole again."""
+    monkeypatch.setattr(schedule.cores, "count", lambda: threads)
     begun, calls = [], []
     launch = schedule._launch
     monkeypatch.setattr(schedule, "_launch", lambda *block: begun.append(1) or launch(*block))
-    before = set(threading.enumerate())
+    at_work = []
+    run_blocks = schedule._run_blocks
+
+    def count_threads(*given):
+        at_work.append(1)
+        try:
+            run_blocks(*given)
+        finally:
+            at_work.pop()
+
+    monkeypatch.setattr(schedule, "_run_blocks", count_threads)
 
     def progress(done, total):
         calls.append(done)
@@ -219,7 +241,7 @@ def test_an_error_in_progress_ends_the_call(problems, whole, error, threads, mon
         run(problems[np.tile(np.arange(COUNT), 9)], progress=progress)  # 21 chunks
     assert len(calls) == 1
     assert len(begun) <= 2 * threads + 1
-    assert set(threading.enumerate()) <= before
+    assert not at_work
     assert_same_bits(run(problems), whole)
 
 

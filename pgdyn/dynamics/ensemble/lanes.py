@@ -71,6 +71,7 @@ class Lane(NamedTuple):
         entropy: [L] where each lane has its own entropy weight.
         t1: [L], end times.
         goal: [L], targets, or None.
+        unused: [L], whether a lane is only there to fill a chunk.
     """
 
     problem: Problem
@@ -82,6 +83,10 @@ class Lane(NamedTuple):
     entropy: Any
     t1: Any
     goal: Any
+    unused: Any
+
+
+UNUSED = -1  # row of `unused` in packed lanes: the last
 
 
 def choose_layout(problems: Problem, objective: Objective, geometry: str, stop: bool) -> Layout:

@@ -26,7 +26,6 @@ from pgdyn.dynamics.flow import GEOMETRIES
 from pgdyn.objective import Objective, choose_objective
 from pgdyn.problem import Problem
 
-_BLOCK_NUMBERS = 2**24  # numbers held lanes-last at once, 128 MiB: larger batches are streamed in blocks of problems
 _REFERENCE_BLOCK = 4096
 _MOST_STEPS = 2**31 - 1  # the engine counts steps in 32 bits
 
@@ -173,27 +172,7 @@ def _engine(
     objective = jax.tree.map(lambda leaf: np.asarray(leaf) if np.ndim(leaf) == 1 else leaf, objective)
     layout = choose_layout(problems, objective, geometry, stop)
     devices = jax.local_devices() if devices is None else list(devices)
-    tick = _Ticker(size, progress)
-    block = _block(problems)
-    out: dict[str, np.ndarray] = {}
-    for start in range(0, size, block):
-        part = slice(start, min(start + block, size))
-        weights = jax.tree.map(lambda leaf, part=part: leaf[part] if np.ndim(leaf) == 1 else leaf, objective)
-        goals = None if goal is None else goal[part]
-        found = schedule.solve(layout, problems[part], weights, t1[part], goals, control, tick, devices)
-        for name, values in found.items():
-            if name not in out:
-                out[name] = np.empty((size, *values.shape[1:]), values.dtype)
-            out[name][part] = values
-    return out
-
-
-def _block(problems: Problem) -> int:
-    """Problems laid out at once: a fixed number for a given shape, so that blocks share their compiled code."""
-    numbers = 6 * problems.num_prompts * problems.num_outputs
-    if problems.features is not None and problems.features.ndim == 4:
-        numbers += int(np.prod(problems.features.shape[1:]))
-    return max(1024, _BLOCK_NUMBERS // numbers)
+    return schedule.solve(layout, problems, objective, t1, goal, control, _Ticker(size, progress), devices)
 
 
 class _Ticker:

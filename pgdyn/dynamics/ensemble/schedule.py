@@ -20,11 +20,11 @@ from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array
 
 from pgdyn import cores
-from pgdyn.dynamics.ensemble import lanes, stepper
-from pgdyn.dynamics.ensemble.lanes import Lane, Layout
+from pgdyn.dynamics.ensemble import stepper
+from pgdyn.dynamics.ensemble.lanes import UNUSED, Lane, Layout
+from pgdyn.dynamics.ensemble.packing import Packing
 from pgdyn.dynamics.ensemble.stepper import RUNNING, Control, Progress
-from pgdyn.dynamics.ensemble.table import Table, take
-from pgdyn.dynamics.result import Result
+from pgdyn.dynamics.ensemble.table import Table
 from pgdyn.objective import Objective
 from pgdyn.problem import Problem
 
@@ -66,26 +66,15 @@ def _own_numbers(layout: Layout, problems: Problem) -> int:
     return int(np.prod(problems.features.shape[1:]))
 
 
-class Ends(NamedTuple):
-    """What is kept of every lane when it ends: NumPy arrays [C, ..., L]."""
-
-    state: Any
-    tried: Any
-    code: Any
-    hit: Any
-
-    @classmethod
-    def of(cls, progress: Progress) -> Ends:
-        """The part of a lane's progress that is kept."""
-        return cls(progress.state, progress.tried, progress.code, progress.hit)
-
-
 class _Programs(NamedTuple):
-    """The compiled parts of a call; their first arguments are the objective's weights and what lanes share."""
+    """The compiled parts of a call, which give packed `stands`: how lanes stand and what is found of them.
 
-    launch: Callable[..., Progress]
-    advance: Callable[..., Progress]
-    finish: Callable[..., dict[str, Array]]
+    Their first arguments are the objective's weights, what lanes share, tolerances and how many lanes may be left.
+    """
+
+    launch: Callable[..., Array]
+    advance: Callable[..., Array]
+    stands: Packing
 
 
 @dataclass(frozen=True)
@@ -98,8 +87,7 @@ class Job:
     weights: Objective  # the objective's arrays
     block: int  # chunks handed to a compiled program at once, at most
     leave: int  # lanes of one device still running when a chunk is handed back
-    ends: _Store  # of `Ends`
-    found: _Store  # of what is made of them
+    found: _Found
 
 
 def solve(
@@ -131,21 +119,17 @@ def solve(
     width = each * len(devices)
     numbers = width * (6 * problems.num_prompts * problems.num_outputs + _own_numbers(layout, problems))
     block = max(1, min(_CPU_BLOCK, _CPU_BLOCK_NUMBERS // numbers)) if platform == "cpu" else 1
-    table = Table(layout, problems, objective, t1, goal, width, block)
+    table = Table(layout, problems, objective, t1, goal, width)
     # Weights of [N] are in the lanes; here they would make every N a program of its own.
     common = jax.tree.map(lambda leaf: jnp.zeros(()) if np.ndim(leaf) == 1 else leaf, objective)
     weights, static = eqx.partition(common, eqx.is_array)
-    programs = _programs(layout, static, mesh, platform)
-    rows = table.chunks + block - 1  # as many as the table's arrays have
+    programs = _programs(layout, static, mesh, platform, table.packing, _structure((weights, table.shared)))
     share = _HANDED_BACK if layout.form == "tabular" else _HANDED_BACK_WITH_FEATURES
-    job = Job(table, control, programs, weights, block, int(share * each), _Store(rows), _Store(rows))
+    found = _Found(table.order, programs.stands.structs[1])
+    job = Job(table, control, programs, weights, block, int(share * each), found)
     workers = cores.count() if alone and platform == "cpu" else 1
     _share_out(workers, partial(_run_blocks, job, tick), table.chunks, block)
-    # Without hitting times there is so little to do that threads would only wait for one another.
-    _share_out(1 if goal is None else workers, partial(_finish_blocks, job), table.chunks, block)
-    ends: Ends = job.ends.tree
-    fields = {"steps": ends.tried, "result": ends.code, **job.found.tree}
-    return table.restore({name: values[: table.chunks] for name, values in fields.items()})
+    return {**found.arrays, "params": table.params(found.arrays["params"])}
 
 
 def _share_out(workers: int, work: Callable[[_Queue], None], chunks: int, most: int) -> None:
@@ -182,160 +166,144 @@ class _Queue(Iterator[tuple[int, int]]):
             self.closed = True
 
 
-class _Store:
-    """Trees of arrays [C, ..., L], filled by several threads; the first to come makes room for all."""
+class _Found:
+    """What is found of every problem: arrays [N, ...], filled by several threads."""
 
-    def __init__(self, chunks: int):
-        self.tree: Any = None
-        self._chunks = chunks
-        self._lock = threading.Lock()
+    def __init__(self, order: np.ndarray, found: dict[str, jax.ShapeDtypeStruct]):
+        self._order = order
+        self.arrays = {name: np.empty((len(order), *one.shape[:-1]), one.dtype) for name, one in found.items()}
 
-    def put(self, first: int, count: int, block: Any) -> None:
-        """Whole chunks, the first `count` of a block."""
-        with self._lock:
-            if self.tree is None:
-                self.tree = jax.tree.map(lambda leaf: np.empty((self._chunks, *leaf.shape[1:]), leaf.dtype), block)
+    def put(self, lanes: np.ndarray | slice, values: dict[str, np.ndarray]) -> None:
+        """What is found of some lanes, arrays [len(lanes), ...]; there may be more values than lanes."""
+        problems = self._order[lanes]
+        for name, array in values.items():
+            self.arrays[name][problems] = array[: len(problems)]
 
-        def copy(target: np.ndarray, values: np.ndarray) -> None:
-            target[first : first + count] = np.asarray(values)[:count]
 
-        jax.tree.map(copy, self.tree, block)
+class _Waiting(NamedTuple):
+    """Lanes that were handed back."""
 
-    def put_lanes(self, chunk: np.ndarray, lane: np.ndarray, values: Any) -> None:
-        """Single lanes, of arrays [..., len(lane)]."""
-
-        def copy(target: np.ndarray, values: np.ndarray) -> None:
-            target[chunk, ..., lane] = np.moveaxis(values, -1, 0)
-
-        jax.tree.map(copy, self.tree, values)
+    numbers: np.ndarray  # [n]
+    lane: np.ndarray  # [R, n], packed
+    stands: np.ndarray  # [R', n], packed
 
 
 def _run_blocks(job: Job, tick: Callable[[int], None], queue: _Queue) -> None:
     """One thread's work: fresh chunks, and chunks made of stragglers when there are enough or nothing else is left."""
-    pool: list[tuple[np.ndarray, Progress]] = []
+    pool: list[_Waiting] = []
     while not queue.closed:
-        waiting = sum(len(rows) for rows, _ in pool)
+        waiting = sum(len(lanes.numbers) for lanes in pool)
         fresh = None if waiting >= job.table.width else next(queue, None)
         if fresh is not None:
-            rows, progress, done = _launch(job, *fresh)
+            handed_back, done = _launch(job, *fresh)
         elif waiting:
-            rows, progress, done = _advance(job, pool)
+            handed_back, done = _advance(job, pool)
         else:
             return
-        if len(rows):
-            pool.append((rows, progress))
+        if len(handed_back.numbers):
+            pool.append(handed_back)
         tick(done)
 
 
-def _launch(job: Job, first: int, count: int) -> tuple[np.ndarray, Progress, int]:
+def _launch(job: Job, first: int, count: int) -> tuple[_Waiting, int]:
     """Runs fresh chunks until enough of their lanes have ended; the lanes that have not, and how many have."""
-    lane, unused = job.table.view(first, job.block)
-    common = (job.weights, job.table.shared, job.control, np.int32(job.leave), np.int32(count))
-    progress = jax.tree.map(np.asarray, job.programs.launch(common, lane, unused))
-    job.ends.put(first, count, Ends.of(progress))
-    chunk, lanes = np.nonzero(progress.code[:count] == RUNNING)
-    done = count * job.table.width - int(np.count_nonzero(unused[:count])) - len(lanes)
-    return (first + chunk) * job.table.width + lanes, take(progress, chunk, lanes), done
+    width = job.table.width
+    lane = job.table.block(first, count, job.block)
+    common = (job.weights, job.table.shared, job.control, np.int32(job.leave))
+    stands = np.asarray(job.programs.launch(common, np.int32(count), lane))[:count]
+    progress, found = job.programs.stands.unpack(stands)
+    numbers = np.arange(first * width, min((first + count) * width, len(job.table.order)))
+    by_lane = {name: np.moveaxis(array, -1, 1).reshape(-1, *array.shape[1:-1]) for name, array in found.items()}
+    job.found.put(numbers, by_lane)
+    chunk, place = np.nonzero(progress.code == RUNNING)
+    running = (chunk, slice(None), place)
+    return _Waiting((first + chunk) * width + place, lane[running].T, stands[running].T), len(numbers) - len(chunk)
 
 
-def _advance(job: Job, pool: list[tuple[np.ndarray, Progress]]) -> tuple[np.ndarray, Progress, int]:
+def _advance(job: Job, pool: list[_Waiting]) -> tuple[_Waiting, int]:
     """The same for one chunk of stragglers, which it takes out of the pool."""
     # As wide as a fresh chunk: a loop over fewer lanes is compiled otherwise, and may round otherwise.
-    width = job.table.width
-    last = sum(len(rows) for rows, _ in pool) <= width
-    rows, progress = _withdraw(pool, width)
-    lane = job.table.take(np.append(rows, np.full(width - len(rows), rows[0])))
-    common = (job.weights, job.table.shared, job.control, np.int32(0 if last else job.leave))
-    progress = jax.tree.map(np.asarray, job.programs.advance(common, lane, progress))
-    progress = _lanes_of(progress, slice(len(rows)))
-    running = np.asarray(progress.code) == RUNNING
-    job.ends.put_lanes(*np.divmod(rows, width), Ends.of(progress))
-    return rows[running], _lanes_of(progress, running), len(rows) - int(np.count_nonzero(running))
+    lanes = _withdraw(pool, job.table.width)
+    count = len(lanes.numbers)
+    common = (job.weights, job.table.shared, job.control, np.int32(job.leave if pool else 0))
+    # Unpacked, as taking so many arrays apart is what hands work to other threads.
+    lane, (progress, _) = job.table.packing.unpack(lanes.lane), job.programs.stands.unpack(lanes.stands)
+    stands = np.asarray(job.programs.advance(common, lane, progress))[:, :count]
+    progress, found = job.programs.stands.unpack(stands)
+    job.found.put(lanes.numbers, {name: np.moveaxis(array, -1, 0) for name, array in found.items()})
+    running = np.nonzero(progress.code == RUNNING)[0]
+    return _Waiting(lanes.numbers[running], lanes.lane[:, running], stands[:, running]), count - len(running)
 
 
-def _lanes_of(progress: Progress, which: np.ndarray | slice) -> Progress:
-    return jax.tree.map(lambda leaf: leaf[..., which], progress)
-
-
-def _withdraw(pool: list[tuple[np.ndarray, Progress]], most: int) -> tuple[np.ndarray, Progress]:
-    """Takes up to `most` lanes out of the pool, filled up with lanes that have ended."""
-    rows = np.concatenate([rows for rows, _ in pool])
-    progress = jax.tree.map(lambda *leaves: np.concatenate(leaves, axis=-1), *(progress for _, progress in pool))
+def _withdraw(pool: list[_Waiting], width: int) -> _Waiting:
+    """Takes up to `width` lanes out of the pool; their arrays are filled up with unused copies of the first."""
+    lanes = _Waiting(*(np.concatenate(parts, axis=-1) for parts in zip(*pool, strict=True)))
     pool.clear()
-    if len(rows) > most:
-        pool.append((rows[most:], _lanes_of(progress, slice(most, None))))
-        rows = rows[:most]
-    progress = _lanes_of(progress, np.append(np.arange(len(rows)), np.zeros(most - len(rows), int)))
-    progress.code[len(rows) :] = Result.completed
-    return rows, progress
+    if len(lanes.numbers) > width:
+        pool.append(_Waiting(*(part[..., width:] for part in lanes)))
+    count = min(len(lanes.numbers), width)
+    places = np.where(np.arange(width) < count, np.arange(width), 0)
+    taken = _Waiting(lanes.numbers[:width], lanes.lane[:, places], lanes.stands[:, places])
+    taken.lane[UNUSED, count:] = True
+    return taken
 
 
-def _finish_blocks(job: Job, queue: _Queue) -> None:
-    """Observables and hitting times of chunks that have ended."""
-    for first, count in queue:
-        lane, _ = job.table.view(first, job.block)
-        ends = jax.tree.map(lambda leaf, part=slice(first, first + job.block): leaf[part], job.ends.tree)
-        common = (job.weights, job.table.shared, np.int32(count))
-        job.found.put(first, count, job.programs.finish(common, lane, ends))
+def _structure(tree: Any) -> tuple[Any, tuple[tuple[tuple[int, ...], Any], ...]]:
+    """Shapes and types of a tree, hashable."""
+    leaves, treedef = jax.tree.flatten(tree)
+    return treedef, tuple((np.shape(leaf), np.dtype(leaf.dtype)) for leaf in leaves)
 
 
 @lru_cache(maxsize=256)
-def _programs(layout: Layout, static: Objective, mesh: Mesh | None, platform: str) -> _Programs:
+def _programs(
+    layout: Layout, static: Objective, mesh: Mesh | None, platform: str, lanes: Packing, constants: Any
+) -> _Programs:
     """Compiled once for each kind of call; plain `jax.jit`, whose dispatch is the quickest, runs once a block."""
 
-    def launch(common: Any, lane: Lane, unused: Array) -> Progress:
-        def run(common: Any, lane: Lane, unused: Array) -> Progress:
-            weights, shared, control, leave, count = common
-            objective = eqx.combine(weights, static)
+    def to_the_end(common: Any, lane: Lane, progress: Progress) -> tuple[Progress, dict[str, Array]]:
+        weights, shared, control, leave = common
+        objective = eqx.combine(weights, static)
+        progress = stepper.advance(layout, objective, shared, lane, control, progress, leave)
+        # Set apart from what comes before, lest it be compiled otherwise for lanes that were handed back.
+        return progress, stepper.finish(layout, objective, shared, *jax.lax.optimization_barrier((lane, progress)))
 
-            def chunk(lane: Lane, unused: Array) -> Progress:
-                progress = stepper.begin(layout, objective, shared, lane, unused)
-                return stepper.advance(layout, objective, shared, lane, control, progress, leave)
+    def from_the_start(common: Any, lane: Lane) -> tuple[Progress, dict[str, Array]]:
+        weights, shared, *_ = common
+        return to_the_end(common, lane, stepper.begin(layout, eqx.combine(weights, static), shared, lane))
 
-            return _each_chunk(chunk, count, lane, unused)
+    def launch(common: Any, count: Array, block: Array) -> Array:
+        def run(given: Any, block: Array) -> Array:
+            common, count = given
+            return _each_chunk(lambda lane: stands.pack(from_the_start(common, lanes.unpack(lane))), count, block)
 
-        return _on_devices(mesh, run, common, (lane, unused))
+        return _on_devices(mesh, run, (common, count), (block,))
 
-    def advance(common: Any, lane: Lane, progress: Progress) -> Progress:
-        def run(common: Any, lane: Lane, progress: Progress) -> Progress:
-            weights, shared, control, leave = common
-            return stepper.advance(layout, eqx.combine(weights, static), shared, lane, control, progress, leave)
+    def advance(common: Any, lane: Lane, progress: Progress) -> Array:
+        def run(common: Any, lane: Lane, progress: Progress) -> Array:
+            return stands.pack(to_the_end(common, lane, stepper.resume(lane, progress)))
 
         return _on_devices(mesh, run, common, (lane, progress))
 
-    def finish(common: Any, lane: Lane, ends: Ends) -> dict[str, Array]:
-        def run(common: Any, lane: Lane, ends: Ends) -> dict[str, Array]:
-            weights, shared, count = common
-
-            def chunk(lane: Lane, ends: Ends) -> dict[str, Array]:
-                state = ends.state
-                time = jnp.full_like(lane.t1, jnp.nan)
-                if lane.goal is not None:
-                    time, at_hit = stepper.locate(layout, eqx.combine(weights, static), shared, lane, ends.hit, layout.stop)
-                    state = jnp.where(lanes.spread(ends.hit.found, state), at_hit, state) if layout.stop else state
-                return {**lanes.final(layout, shared, lane, state), "hitting_time": time, "state": state}
-
-            return _each_chunk(chunk, count, lane, ends)
-
-        return _on_devices(mesh, run, common, (lane, ends))
-
+    treedef, leaves = constants
+    weights, shared = jax.tree.unflatten(treedef, [jax.ShapeDtypeStruct(*leaf) for leaf in leaves])
+    number, whole = jax.ShapeDtypeStruct((), np.float64), jax.ShapeDtypeStruct((), np.int32)
+    common = (weights, shared, Control(number, number, whole), whole)
+    stands = Packing.of(jax.eval_shape(from_the_start, common, lanes.structs))
     options = _compiler_options(platform)
-    return _Programs(*(jax.jit(program, compiler_options=options) for program in (launch, advance, finish)))
+    return _Programs(jax.jit(launch, compiler_options=options), jax.jit(advance, compiler_options=options), stands)
 
 
-def _each_chunk(run: Callable[..., Any], count: Array, *blocks: Any) -> Any:
-    """`run` on each of the first `count` chunks of arrays [B, ..., L], one after the other; zeros for the others."""
-    size = jax.tree.leaves(blocks)[0].shape[0]
-    if size == 1:
-        return jax.tree.map(lambda leaf: leaf[None], run(*jax.tree.map(lambda leaf: leaf[0], blocks)))
+def _each_chunk(run: Callable[[Array], Array], count: Array, block: Array) -> Array:
+    """`run` on each of the first `count` arrays of a block, one after the other; zeros for the others."""
+    if len(block) == 1:
+        return run(block[0])[None]
 
-    def body(i: Array, out: Any) -> Any:
-        found = run(*jax.tree.map(lambda leaf: jax.lax.dynamic_index_in_dim(leaf, i, keepdims=False), blocks))
-        return jax.tree.map(lambda all, new: jax.lax.dynamic_update_index_in_dim(all, new, i, 0), out, found)
+    def body(i: Array, out: Array) -> Array:
+        found = run(jax.lax.dynamic_index_in_dim(block, i, keepdims=False))
+        return jax.lax.dynamic_update_index_in_dim(out, found, i, 0)
 
-    one = jax.eval_shape(run, *jax.tree.map(lambda leaf: leaf[0], blocks))
-    empty = jax.tree.map(lambda leaf: jnp.zeros((size, *leaf.shape), leaf.dtype), one)
-    return jax.lax.fori_loop(jnp.zeros_like(count), count, body, empty)
+    one = jax.eval_shape(run, block[0])
+    return jax.lax.fori_loop(jnp.zeros_like(count), count, body, jnp.zeros((len(block), *one.shape), one.dtype))
 
 
 @lru_cache

@@ -84,11 +84,11 @@ class Progress(NamedTuple):
 
 
 class Control(NamedTuple):
-    """Tolerances and budgets, the same for every lane."""
+    """Tolerances and budgets, the same for every lane: scalars, NumPy's on the host and JAX's in compiled code."""
 
-    rtol: Float[Array, ""]
-    atol: Float[Array, ""]
-    max_steps: Int[Array, ""]
+    rtol: Any
+    atol: Any
+    max_steps: Any
 
 
 def _combine(weights: dict[int, float], slopes: list[Array]) -> Array:
@@ -116,7 +116,7 @@ def _choose(which: Bool[Array, " L"], one: Array, other: Array) -> Array:
     return jnp.where(lanes.spread(which, one), one, other)
 
 
-def begin(layout: Layout, objective: Objective, shared: Shared, lane: Lane, unused: Bool[Array, " L"]) -> Progress:
+def begin(layout: Layout, objective: Objective, shared: Shared, lane: Lane) -> Progress:
     """Every lane at t = 0; lanes that are only there to fill the chunk have ended already."""
     goal = lane.goal
     state = lanes.start(layout, lane)
@@ -125,7 +125,7 @@ def begin(layout: Layout, objective: Objective, shared: Shared, lane: Lane, unus
     steepest = jnp.max(jnp.abs(slope), axis=tuple(range(slope.ndim - 1)))
     step = jnp.minimum(_FIRST / jnp.maximum(steepest, 1e-300), lane.t1)
     zero = jnp.zeros_like(lane.t1)
-    code = jnp.where(unused, int(Result.completed), RUNNING).astype(jnp.int32)
+    code = jnp.where(lane.unused, int(Result.completed), RUNNING).astype(jnp.int32)
     code = jnp.where(jnp.isfinite(steepest), code, int(Result.not_finite))
     value, hit = None, None
     if goal is not None:
@@ -134,6 +134,12 @@ def begin(layout: Layout, objective: Objective, shared: Shared, lane: Lane, unus
         value = lanes.true_value(lane, z - jax.nn.logsumexp(z, axis=1, keepdims=True))
         hit = Hit(value >= goal, zero, zero, state, value, value)
     return Progress(state, slope, zero, step, value, jnp.zeros_like(code), code, hit)
+
+
+def resume(lane: Lane, progress: Progress) -> Progress:
+    """Where lanes stand that were handed back; those that are only there to fill the chunk have ended."""
+    completed = jnp.asarray(int(Result.completed), progress.code.dtype)
+    return progress._replace(code=jnp.where(lane.unused, completed, progress.code))
 
 
 def advance(
@@ -267,3 +273,14 @@ def locate(
     time = jnp.where(at_start, hit.time, hit.time + fraction * hit.step)
     state = _choose(at_start, hit.state, state_at(fraction)) if with_state else hit.state
     return jnp.where(hit.found, time, jnp.inf), state
+
+
+def finish(layout: Layout, objective: Objective, shared: Shared, lane: Lane, progress: Progress) -> dict[str, Array]:
+    """The fields of an `Outcome`, lanes last, of the lanes that have ended; "params" are states."""
+    state, time = progress.state, jnp.full_like(lane.t1, jnp.nan)
+    if progress.hit is not None:
+        ended = progress.hit._replace(found=progress.hit.found & (progress.code != RUNNING))
+        time, at_hit = locate(layout, objective, shared, lane, ended, layout.stop)
+        state = _choose(ended.found, at_hit, state) if layout.stop else state
+    found = lanes.final(layout, shared, lane, state)
+    return {**found, "hitting_time": time, "params": state, "steps": progress.tried, "result": progress.code}

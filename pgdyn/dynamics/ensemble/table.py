@@ -1,4 +1,8 @@
-"""A batch of problems as chunks of lanes, on the host: what the engine reads while it runs."""
+"""A batch of problems on the host, and chunks of lanes made of it: what the engine reads while it runs.
+
+Lanes are laid out when their chunk's turn comes, and forgotten with it: besides the batch itself only the chunks in
+hand take memory.
+"""
 
 from __future__ import annotations
 
@@ -10,23 +14,24 @@ import jax.numpy as jnp
 import numpy as np
 
 from pgdyn.dynamics.ensemble.lanes import Lane, Layout, Shared
+from pgdyn.dynamics.ensemble.packing import Packing
 from pgdyn.objective import Objective
 from pgdyn.problem import Problem
 
+_AT_ONCE = 2**20  # numbers of a problem's arrays looked at together where all problems are gone through
+
+_ALIGNMENT = 64  # bytes; XLA:CPU computes on NumPy arrays that begin at a multiple of it, and copies others
+
 
 class Table:
-    """The lanes of a batch in the order in which they are run, in chunks: NumPy arrays [C, ..., L].
-
-    A chunk, and a run of chunks, is then a view. Lanes beyond the last problem are copies of it. Behind the last chunk
-    the arrays have room enough for a view of a whole block to begin at it.
+    """The lanes of a batch in the order in which they are run, by chunks of L.
 
     Attributes:
-        lane: the data of every lane.
         shared: what all lanes use.
         order: [N], the problem of each lane.
+        packing: of a lane's data.
         chunks: C.
         width: L.
-        unused: [C, L], lanes beyond the last problem.
     """
 
     def __init__(
@@ -37,97 +42,97 @@ class Table:
         t1: np.ndarray,
         goal: np.ndarray | None,
         width: int,
-        block: int,
     ):
-        """Lays out a batch.
+        """Orders a batch by predicted difficulty.
 
         Args:
             layout: form of the state.
-            problems: the batch.
-            objective: what is climbed.
+            problems: the batch, NumPy arrays.
+            objective: what is climbed; weights of [N] are NumPy's.
             t1: [N], end times.
             goal: [N], targets, or None.
             width: L.
-            block: chunks in one view.
         """
         self._layout = layout
-        self._problems = problems
-        host = problems if problems.features is None else eqx.tree_at(lambda p: p.features, problems, None)
-        host = jax.tree.map(np.asarray, host)
-        features = None if problems.features is None else np.asarray(problems.features)
-        own = features is not None and features.ndim == 4
-        self.shared = Shared()
-        gram = None
-        reference = _reference(problems, objective) if needs_reference(objective) else None
-        if features is not None and layout.form == "kernel":
-            if own:
-                gram = np.einsum("npkd,nqjd->npkqj", features, features)
-            else:
-                self.shared = Shared(gram=jnp.asarray(np.einsum("pkd,qjd->pkqj", features, features)))
-        elif features is not None and not own:
-            self.shared = Shared(features=jnp.asarray(features))
-        self.order = np.argsort(-difficulty(host, objective, problems), kind="stable")
+        self._objective = objective
+        features: Any = problems.features
+        self._own = features is not None and features.ndim == 4
+        self._features: Any = features
+        host = problems if features is None else eqx.tree_at(lambda p: p.features, problems, None)
         kl, entropy = (np.asarray(w) if np.ndim(w) == 1 else None for w in (objective.kl, objective.entropy))
-        lane = Lane(
-            problem=host,
-            features=features if own and layout.form == "params" else None,
-            gram=gram,
-            start_logits=_start(problems) if layout.form == "kernel" else None,
-            reference=reference,
-            kl=kl,
-            entropy=entropy,
-            t1=t1,
-            goal=goal,
-        )
-        total = len(self.order)
+        # Problems first; what can be made of these is made for a chunk at a time.
+        self._lane = Lane(host, None, None, None, None, kl, entropy, t1, goal, np.zeros(len(t1), bool))
+        self.shared = Shared()
+        if features is not None and not self._own:
+            kernel = layout.form == "kernel"
+            gram = jnp.asarray(np.einsum("pkd,qjd->pkqj", features, features)) if kernel else None
+            self.shared = Shared(features=None if kernel else jnp.asarray(features), gram=gram)
+        self.order = np.argsort(-self._difficulties(), kind="stable")
+        self.packing = Packing.of(jax.tree.map(lambda leaf: np.moveaxis(leaf, 0, -1), self._of(self.order[:1])))
         self.width = width
-        self.chunks = -(-total // width)
-        self.unused = (np.arange(self.chunks + block - 1)[:, None] * width + np.arange(width)) >= total
-        rows = np.append(self.order, np.full(self.chunks * width - total, self.order[-1]))
+        self.chunks = -(-len(self.order) // width)
 
-        def lay_out(leaf: np.ndarray) -> np.ndarray:
-            array = np.empty((self.chunks + block - 1, *leaf.shape[1:], width), leaf.dtype)
-            chunked = leaf[rows].reshape(self.chunks, width, *leaf.shape[1:])
-            array[: self.chunks] = np.moveaxis(chunked, 1, -1)
-            return array
+    def block(self, first: int, count: int, room: int) -> np.ndarray:
+        """The data of `count` chunks, [room, R, L] packed as `packing` says, what is beyond them undefined.
 
-        self.lane: Lane = jax.tree.map(lay_out, lane)
+        Lanes beyond the last problem are copies of it, marked as unused.
+        """
+        numbers = first * self.width + np.arange(count * self.width)
+        lane = self._of(self.order[np.minimum(numbers, len(self.order) - 1)])
+        array = _aligned((room, self.packing.rows, self.width))
+        leaves = jax.tree.leaves(lane._replace(unused=numbers >= len(self.order)))
+        for leaf, (*_, start, stop) in zip(leaves, self.packing.leaves, strict=True):
+            array[:count, start:stop] = np.moveaxis(leaf.reshape(count, self.width, stop - start), 1, -1)
+        return array
 
-    def view(self, start: int, count: int) -> tuple[Lane, np.ndarray]:
-        """The data of `count` chunks, arrays [count, ..., L], and which of their lanes are unused."""
-        part = slice(start, start + count)
-        return jax.tree.map(lambda leaf: leaf[part], self.lane), self.unused[part]
-
-    def take(self, rows: np.ndarray) -> Lane:
-        """The data of some lanes, arrays [..., len(rows)]."""
-        return take(self.lane, *np.divmod(rows, self.width))
-
-    def restore(self, found: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Arrays [C, ..., L] turned to problems first in the batch's order; "state" becomes params."""
-        back = {}
-        for name, values in found.items():
-            rows = np.moveaxis(values, -1, 1)
-            array = np.empty((len(self.order), *rows.shape[2:]), values.dtype)
-            array[self.order] = rows.reshape(-1, *rows.shape[2:])[: len(self.order)]
-            back["params" if name == "state" else name] = array
-        back["params"] = self._params(back["params"])
-        return back
-
-    def _params(self, states: np.ndarray) -> np.ndarray:
-        temperature = np.asarray(self._problems.temperature)
+    def params(self, states: np.ndarray) -> np.ndarray:
+        """Parameters [N, *params] of states [N, ...]."""
+        problem: Any = self._lane.problem
         if self._layout.form == "tabular":
-            return states * temperature[:, None, None]
+            return states * problem.temperature[:, None, None] if self._layout.scaled else states
         if self._layout.form == "params":
             return states
-        features = np.asarray(self._problems.features)
-        subscripts = "npkd,npk->nd" if features.ndim == 4 else "pkd,npk->nd"
-        moved = np.einsum(subscripts, features, states, optimize=True)
-        return np.asarray(self._problems.initial_params) + moved / temperature[:, None]
+        subscripts = "npkd,npk->nd" if self._own else "pkd,npk->nd"
+        moved = np.einsum(subscripts, self._features, states, optimize=True)
+        return problem.initial_params + moved / problem.temperature[:, None]
+
+    def _of(self, rows: np.ndarray) -> Lane:
+        """The data of some problems, arrays [len(rows), ...]."""
+        lane: Lane = jax.tree.map(lambda leaf: leaf.take(rows, axis=0), self._lane)
+        features = self._features.take(rows, axis=0) if self._own else self._features
+        kernel = self._layout.form == "kernel"
+        own, gram, start, reference = None, None, None, None
+        if kernel:
+            start = _start_logits(lane.problem, features)
+        if needs_reference(self._objective):
+            reference = _reference(lane.problem, features, self._objective)
+        if self._own and kernel:
+            gram = np.einsum("npkd,nqjd->npkqj", features, features)
+        elif self._own:
+            own = features
+        return lane._replace(features=own, gram=gram, start_logits=start, reference=reference)
+
+    def _difficulties(self) -> np.ndarray:
+        problem = self._lane.problem
+        size = len(problem.true_reward)
+        each = problem.num_prompts * problem.num_outputs
+        if self._own:
+            each += int(np.prod(self._features.shape[1:]))
+        step = max(1, _AT_ONCE // each)
+        found = []
+        for start in range(0, size, step):
+            part = slice(start, start + step)
+            features = self._features[part] if self._own else self._features
+            found.append(
+                difficulty(jax.tree.map(lambda leaf, part=part: leaf[part], problem), features, self._objective)
+            )
+        return np.concatenate(found)
 
 
-def take(tree: Any, chunk: np.ndarray, lane: np.ndarray) -> Any:
-    """Some lanes of arrays [C, ..., L], as arrays [..., len(lane)]."""
-    return jax.tree.map(lambda leaf: np.moveaxis(leaf[chunk, ..., lane], 0, -1), tree)
+def _aligned(shape: tuple[int, ...]) -> np.ndarray:
+    room = np.empty(int(np.prod(shape)) + _ALIGNMENT // 8)
+    start = -room.ctypes.data % _ALIGNMENT // 8
+    return room[start : start + int(np.prod(shape))].reshape(shape)
 
 
 def needs_reference(objective: Objective) -> bool:
@@ -135,28 +140,26 @@ def needs_reference(objective: Objective) -> bool:
     return not isinstance(objective.kl, float)
 
 
-def difficulty(host: Problem, objective: Objective, problems: Problem) -> np.ndarray:
+def _reference(problem: Problem, features: np.ndarray | None, objective: Objective) -> np.ndarray:
+    if objective.reference == "uniform":
+        return np.full(problem.true_reward.shape, -np.log(problem.num_outputs))
+    return _log_softmax(_start_logits(problem, features))
+
+
+def difficulty(problem: Problem, features: np.ndarray | None, objective: Objective) -> np.ndarray:
     """-log pi_0 of the best output, the slowest prompt's: what the number of steps goes by, near enough to sort by."""
-    log_policy = _log_softmax(_start(problems))
-    reward = host.proxy_reward if objective.reward == "proxy" else host.true_reward
+    log_policy = _log_softmax(_start_logits(problem, features))
+    reward = problem.proxy_reward if objective.reward == "proxy" else problem.true_reward
     best = np.argmax(reward, axis=-1)[..., None]
     return -np.take_along_axis(log_policy, best, axis=-1)[..., 0].min(axis=-1)
 
 
-def _start(problems: Problem) -> np.ndarray:
-    params = np.asarray(problems.initial_params)
-    temperature = np.asarray(problems.temperature)[:, None, None]
-    if problems.features is None:
+def _start_logits(problem: Problem, features: np.ndarray | None) -> np.ndarray:
+    params, temperature = np.asarray(problem.initial_params), np.asarray(problem.temperature)[:, None, None]
+    if features is None:
         return params / temperature
-    features = np.asarray(problems.features)
     subscripts = "npkd,nd->npk" if features.ndim == 4 else "pkd,nd->npk"
-    return np.einsum(subscripts, features, params, optimize=True) / temperature
-
-
-def _reference(problems: Problem, objective: Objective) -> np.ndarray:
-    if objective.reference == "uniform":
-        return np.full(problems.true_reward.shape, -np.log(problems.num_outputs))
-    return _log_softmax(_start(problems))
+    return np.einsum(subscripts, features, params) / temperature
 
 
 def _log_softmax(z: np.ndarray) -> np.ndarray:

@@ -1,0 +1,42 @@
+"""Trees packed into one array and taken apart again."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pgdyn.dynamics.ensemble.packing import Packing
+
+LANES = 3
+TYPES = (np.float64, np.int32, np.bool_)
+shapes = st.lists(st.integers(1, 3), max_size=3).map(tuple)
+
+
+@given(st.lists(st.tuples(shapes, st.sampled_from(TYPES)), min_size=1, max_size=6), st.integers(0, 2**32 - 1))
+def test_unpacking_undoes_packing(leaves, seed):
+    """Bit for bit and type for type, of one array and of a stack of them."""
+    rng = np.random.default_rng(seed)
+    tree = {
+        str(i): [rng.integers(-(2**31), 2**31, (*shape, LANES)).astype(dtype), None]
+        for i, (shape, dtype) in enumerate(leaves)
+    }
+    packing = Packing.of(tree)
+    packed = np.asarray(packing.pack(tree))
+    assert packed.shape == (packing.rows, LANES) and packed.dtype == np.float64
+    stacked = packing.unpack(np.stack([packed, packed]))
+    for found in (packing.unpack(packed), packing.unpack(jnp.asarray(packed)), jax.tree.map(lambda x: x[1], stacked)):
+        assert jax.tree.structure(found) == jax.tree.structure(tree)
+        for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(tree), strict=True):
+            assert one.dtype == other.dtype
+            np.testing.assert_array_equal(one, other)
+
+
+def test_views_and_structs():
+    tree = (np.ones((2, 5)), np.zeros((1, 3, 5), np.int32))
+    packing = Packing.of(tree)
+    array = np.arange(25.0).reshape(5, 5)
+    assert np.shares_memory(packing.unpack(array)[0], array)
+    assert [(leaf.shape, leaf.dtype) for leaf in packing.structs] == [((2, 1), np.float64), ((1, 3, 1), np.int32)]
+    assert packing == Packing.of(tuple(np.ones_like(leaf[..., :1]) for leaf in tree))
+    assert hash(packing) == hash(Packing.of(tree))
