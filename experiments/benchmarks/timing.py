@@ -1,4 +1,8 @@
-"""Times on a machine that others use too: repeats are taken in turns, so that a bad spell hits every peer alike."""
+"""Times on a machine that others use too: repeats are taken in turns, so that a bad spell hits every peer alike.
+
+A turn of a short task is several calls on end: after a long task the caches are another's, and the first call or two
+would measure that.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +17,7 @@ Key = TypeVar("Key", bound=Hashable)
 
 @dataclass
 class Timing:
-    """Seconds of each repeat, and what the first gave."""
+    """Seconds of each call, and what the first gave."""
 
     seconds: list[float] = field(default_factory=list)
     result: Any = None
@@ -32,24 +36,27 @@ def once(run: Callable[[], Any]) -> tuple[Any, float]:
 
 
 def in_turns(
-    tasks: Mapping[Key, Callable[[], Any]], *, rounds: int, at_least: int = 2, budget: float = 10.0
+    tasks: Mapping[Key, Callable[[], Any]], *, rounds: int, at_least: int = 2, budget: float = 10.0, turn: float = 0.1
 ) -> dict[Key, Timing]:
     """Runs every task once a round; the tasks have been warmed up.
 
     Args:
         tasks: what to time.
-        rounds: most repeats of a task.
-        at_least: fewest repeats of a task, however long they take.
-        budget: seconds after which a task is not repeated beyond `at_least`.
+        rounds: most turns of a task.
+        at_least: fewest turns of a task, however long they take.
+        budget: seconds after which a task has no turn beyond `at_least`.
+        turn: seconds after which a turn ends with the call in hand.
     """
     timings = {key: Timing() for key in tasks}
-    for turn in range(rounds):
+    for number in range(rounds):
         for key, run in tasks.items():
             timing = timings[key]
-            if turn >= at_least and sum(timing.seconds) >= budget:
+            if number >= at_least and sum(timing.seconds) >= budget:
                 continue
-            result, seconds = once(run)
-            timing.seconds.append(seconds)
-            if turn == 0:
-                timing.result = result
+            before = len(timing.seconds)
+            while len(timing.seconds) == before or sum(timing.seconds[before:]) < turn:
+                result, seconds = once(run)
+                if not timing.seconds:
+                    timing.result = result
+                timing.seconds.append(seconds)
     return timings

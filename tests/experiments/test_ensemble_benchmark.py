@@ -134,9 +134,17 @@ def test_time_at_equal_error():
 def test_tasks_take_turns():
     order = []
     tasks = {name: lambda name=name: order.append(name) or name * 2 for name in "ab"}
-    timings = timing.in_turns(tasks, rounds=3, at_least=2, budget=0.0)
+    timings = timing.in_turns(tasks, rounds=3, at_least=2, budget=0.0, turn=0.0)
     assert order == ["a", "b", "a", "b"]
     assert timings["b"].result == "bb" and len(timings["b"].seconds) == 2
+
+
+def test_a_turn_of_a_short_task_is_several_calls(monkeypatch):
+    seconds = {"short": 0.25, "long": 3.0}
+    monkeypatch.setattr(timing, "once", lambda run: (run(), seconds[run()]))
+    timings = timing.in_turns({name: lambda name=name: name for name in seconds}, rounds=2, turn=1.0)
+    assert timings["short"].seconds == [0.25] * 8
+    assert timings["long"].seconds == [3.0] * 2
 
 
 def test_verdicts_are_taken_at_equal_error():

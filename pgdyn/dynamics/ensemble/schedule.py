@@ -155,7 +155,9 @@ class _Queue(Iterator[tuple[int, int]]):
             left = self._chunks - self._next
             if self.closed or left == 0:
                 raise StopIteration
-            fair = left if self._workers == 1 else max(1, left // (2 * self._workers))
+            # A single chunk takes hardly longer than handing it out; but no thread should go without.
+            least = min(2, -(-left // self._workers))
+            fair = left if self._workers == 1 else max(least, left // (2 * self._workers))
             first, count = self._next, min(self._most, fair)
             self._next += count
             return first, count
