@@ -71,8 +71,8 @@ def flow_many(
         above the target, by Newton's method on steps of trial length from its start: as accurate as the integration. A
         value that rises above the target and falls back within one step is not seen.
 
-    Memory: besides the problems and the outcome, which live on the host, the engine needs some tens of MiB however large
-    N is: lanes are laid out a few chunks at a time.
+    Memory: besides the problems and the outcome, which live on the host, the engine needs some tens of MiB however
+    large N is: lanes are laid out a few chunks at a time.
 
     Raises:
         ValueError: on shapes that do not fit, an empty batch, numbers out of range, unknown options, float32 problems,
