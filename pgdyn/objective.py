@@ -205,8 +205,8 @@ def _proxy_alone() -> Objective:
 
 def _weight(name: str, value: ArrayLike, minimum: float | None) -> float | Array:
     # A weight that is plainly zero stays a Python number, so that compiled code leaves its term out altogether.
-    number = validate.scalar(name, value, minimum=minimum)
-    return 0.0 if not validate.is_traced(number) and number == 0 else number
+    number = validate.number(name, value, minimum=minimum)
+    return 0.0 if not validate.is_traced(number) and number == 0 else jnp.asarray(number, validate.float_dtype())
 
 
 def _present(weight: float | Array) -> bool:

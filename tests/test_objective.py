@@ -14,6 +14,7 @@ from oracles import Goal
 from strategies import goals, make_setting, settings
 
 import pgdyn
+from pgdyn import objective
 
 OPTIONS = [
     Goal(reward, kl, reference, direction, entropy, normalize)
@@ -151,6 +152,22 @@ def test_weights_may_be_vmapped():
     for weight, row in zip(weights, batched, strict=True):
         expected = oracles.gradient(setting, Goal(kl=float(weight)), np.asarray(point))
         np.testing.assert_allclose(row, expected, rtol=1e-11, atol=1e-14)
+
+
+def test_an_objective_made_under_jit_is_none_the_less_plain():
+    """And the one that stands for None, made once for all calls, holds nothing of the trace in which it was made."""
+    made = []
+
+    @jax.jit
+    def trace(x):
+        objective._proxy_alone.cache_clear()
+        made.extend([pgdyn.Objective(), objective.choose_objective(None, "this test"), pgdyn.Objective(kl=0.5)])
+        return x
+
+    trace(1.0)
+    assert all(weight == 0.0 and isinstance(weight, float) for one in made[:2] for weight in (one.kl, one.entropy))
+    assert objective.choose_objective(None, "this test") is made[1]
+    assert isinstance(made[2].kl, jax.Array)
 
 
 def test_a_zero_weight_leaves_its_term_out_of_the_program():
