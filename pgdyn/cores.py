@@ -1,7 +1,7 @@
 """Work on every core: in the calling thread, and in threads beside it that are kept for the next call.
 
-A thread made anew for every call costs a fifth of a millisecond, and often starts on the core of the one that made it,
-where it stays for some milliseconds: as long as a thousand flows take.
+A thread made anew for every call costs some tenths of a millisecond, and often starts on the core of the one that made
+it, where it may stay for milliseconds: as long as a thousand flows take.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
 """Many arrays a lane as one.
 
-A compiled program on a CPU hands work to other threads wherever more than eight of its operations could run side by
-side, and then goes on in whichever thread ends last. An array each for everything that is known of a lane makes this
-happen at every start and end of a chunk, and two programs at once get into each other's way. One array does not, and is
-passed in and out of the program more cheaply, too.
+Where many operations of a compiled program could run side by side, XLA:CPU hands some of them to other threads, and
+goes on in whichever ends last. An array for everything that is known of a lane makes this happen at each start and end
+of a chunk, and programs that run at once get into each other's way. One array does not, and is passed more cheaply.
 """
 
 from __future__ import annotations
