@@ -82,8 +82,7 @@ def test_what_is_looked_at_together_does_not_matter(problems, whole, monkeypatch
     assert_same_bits(run(problems), whole)
 
 
-@pytest.mark.parametrize("target", [None, TARGET])
-@pytest.mark.parametrize("reference", ["initial", "uniform"])
+@pytest.mark.parametrize(("reference", "target"), [("initial", TARGET), ("uniform", None)])
 def test_stragglers_are_followed_up(reference, target, monkeypatch):
     """Lanes handed back at once, or never, end alike to the last bit: the two programs round in the same way."""
     rng = np.random.default_rng(4)
