@@ -21,7 +21,7 @@ from jaxtyping import Array
 
 from pgdyn import cores
 from pgdyn.dynamics.ensemble import stepper
-from pgdyn.dynamics.ensemble.lanes import UNUSED, Lane, Layout
+from pgdyn.dynamics.ensemble.lanes import UNUSED, Lane, Layout, Shared
 from pgdyn.dynamics.ensemble.packing import Packing
 from pgdyn.dynamics.ensemble.stepper import RUNNING, Control, Progress
 from pgdyn.dynamics.ensemble.table import Table
@@ -256,7 +256,7 @@ def _structure(tree: Any) -> tuple[Any, tuple[tuple[tuple[int, ...], Any], ...]]
     return treedef, tuple((np.shape(leaf), np.dtype(leaf.dtype)) for leaf in leaves)
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=4096)
 def _programs(
     layout: Layout, static: Objective, mesh: Mesh | None, platform: str, lanes: Packing, constants: Any
 ) -> _Programs:
@@ -273,10 +273,17 @@ def _programs(
         weights, shared, *_ = common
         return to_the_end(common, lane, stepper.begin(layout, eqx.combine(weights, static), shared, lane))
 
+    def at_once(weights: Objective, shared: Shared, lane: Lane) -> tuple[Progress, dict[str, Array]]:
+        objective = eqx.combine(weights, static)
+        progress = stepper.begin(layout, objective, shared, lane)
+        return progress, stepper.finish(layout, objective, shared, lane, progress)
+
     def launch(common: Any, count: Array, block: Array) -> Array:
         def run(given: Any, block: Array) -> Array:
             common, count = given
-            return _each_chunk(lambda lane: stands.pack(from_the_start(common, lanes.unpack(lane))), count, block)
+            return _each_chunk(
+                lambda lane: stands.pack(from_the_start(common, lanes.unpack(lane))), stands.rows, count, block
+            )
 
         return _on_devices(mesh, run, (common, count), (block,))
 
@@ -288,15 +295,13 @@ def _programs(
 
     treedef, leaves = constants
     weights, shared = jax.tree.unflatten(treedef, [jax.ShapeDtypeStruct(*leaf) for leaf in leaves])
-    number, whole = jax.ShapeDtypeStruct((), np.float64), jax.ShapeDtypeStruct((), np.int32)
-    common = (weights, shared, Control(number, number, whole), whole)
-    stands = Packing.of(jax.eval_shape(from_the_start, common, lanes.structs))
+    stands = Packing.of(jax.eval_shape(at_once, weights, shared, lanes.structs))
     options = _compiler_options(platform)
     return _Programs(jax.jit(launch, compiler_options=options), jax.jit(advance, compiler_options=options), stands)
 
 
-def _each_chunk(run: Callable[[Array], Array], count: Array, block: Array) -> Array:
-    """`run` on each of the first `count` arrays of a block, one after the other; zeros for the others."""
+def _each_chunk(run: Callable[[Array], Array], rows: int, count: Array, block: Array) -> Array:
+    """`run`, which gives [rows, L], on each of the first `count` arrays of a block in turn; zeros for the others."""
     if len(block) == 1:
         return run(block[0])[None]
 
@@ -304,8 +309,7 @@ def _each_chunk(run: Callable[[Array], Array], count: Array, block: Array) -> Ar
         found = run(jax.lax.dynamic_index_in_dim(block, i, keepdims=False))
         return jax.lax.dynamic_update_index_in_dim(out, found, i, 0)
 
-    one = jax.eval_shape(run, block[0])
-    return jax.lax.fori_loop(jnp.zeros_like(count), count, body, jnp.zeros((len(block), *one.shape), one.dtype))
+    return jax.lax.fori_loop(jnp.zeros_like(count), count, body, jnp.zeros((len(block), rows, block.shape[-1])))
 
 
 @lru_cache
