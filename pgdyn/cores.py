@@ -14,7 +14,6 @@ from functools import lru_cache
 from typing import TypeVar
 
 Item = TypeVar("Item")
-_MOST = 1024  # threads that are kept, at most; there are only ever as many as were busy at once
 
 
 def count() -> int:
@@ -41,7 +40,7 @@ def together(work: Callable[[], None], threads: int, stop: Callable[[], None]) -
             stop()
             raise
 
-    others = [_threads().submit(guarded) for _ in range(threads - 1)]
+    others = [_beside(threads - 1).submit(guarded) for _ in range(threads - 1)]
     try:
         guarded()
         for other in others:
@@ -80,5 +79,7 @@ def each(work: Callable[[Item], None], items: Iterable[Item], threads: int | Non
 
 
 @lru_cache
-def _threads() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(_MOST, thread_name_prefix="pgdyn")
+def _beside(threads: int) -> ThreadPoolExecutor:
+    # As many as are asked for and no more: a thread just done is not yet known as idle, and quick calls in a row would
+    # add another one now and then.
+    return ThreadPoolExecutor(threads, thread_name_prefix="pgdyn")

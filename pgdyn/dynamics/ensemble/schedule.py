@@ -175,7 +175,7 @@ class _Found:
         self._order = order
         self.arrays = {name: np.empty((len(order), *one.shape[:-1]), one.dtype) for name, one in found.items()}
 
-    def put(self, lanes: np.ndarray | slice, values: dict[str, np.ndarray]) -> None:
+    def put(self, lanes: np.ndarray, values: dict[str, np.ndarray]) -> None:
         """What is found of some lanes, arrays [len(lanes), ...]; there may be more values than lanes."""
         problems = self._order[lanes]
         for name, array in values.items():

@@ -19,7 +19,6 @@ from pgdyn.objective import Objective
 from pgdyn.problem import Problem
 
 _AT_ONCE = 2**20  # numbers of a problem's arrays looked at together where all problems are gone through
-
 _ALIGNMENT = 64  # bytes; XLA:CPU computes on NumPy arrays that begin at a multiple of it, and copies others
 
 
