@@ -8,14 +8,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from compilations import Compilations
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import pgdyn
-from pgdyn.dynamics.ensemble import lanes, schedule, table
+from pgdyn.dynamics.ensemble import lanes, program, schedule, table
 
 ONE = jax.local_devices()[:1]
 FIELDS = ("params", "log_policy", "true_value", "proxy_value", "hitting_time", "steps", "result")
 T1, TARGET = 500.0, 0.5
-COUNT = 900  # more than two chunks
+COUNT = 900  # far more than are stepped at once
 
 
 def tabular(count=COUNT, seed=0):
@@ -76,26 +78,71 @@ def test_any_number_of_threads(problems, whole, threads, monkeypatch):
 
 
 def test_what_is_looked_at_together_does_not_matter(problems, whole, monkeypatch):
-    """Batches larger than memory are gone through in parts, and a call that small has a single chunk to a program."""
+    """Batches larger than memory are gone through in parts, and large problems go into blocks of few."""
     monkeypatch.setattr(table, "_AT_ONCE", 1)
-    monkeypatch.setattr(schedule, "_CPU_BLOCK", 1)
+    monkeypatch.setattr(schedule, "_BLOCK", 2)
     assert_same_bits(run(problems), whole)
 
 
 @pytest.mark.parametrize(("reference", "target"), [("initial", TARGET), ("uniform", None)])
 def test_stragglers_are_followed_up(reference, target, monkeypatch):
-    """Lanes handed back at once, or never, end alike to the last bit: the two programs round in the same way."""
+    """Lanes that are handed back as soon as any may be, over and over, or never, end alike to the last bit."""
     rng = np.random.default_rng(4)
-    own = rng.normal(size=(40, 2, 3, 7))  # more parameters than logits: the state is that of the kernel
+    own = rng.normal(size=(140, 2, 3, 7))  # more parameters than logits: the state is that of the kernel
     batches = [tabular(300), pgdyn.Problem.linear(own, rng.uniform(-1, 1, own.shape[:-1]), temperature=1.5)]
+    monkeypatch.setattr(schedule.cores, "count", lambda: 1)
+    monkeypatch.setattr(schedule, "_BLOCK", 2)
+    monkeypatch.setattr(schedule, "_LEAST_FUSED", 1)
     for batch in batches:
         options = {"target": target, "objective": pgdyn.Objective(kl=0.01, reference=reference)}
-        ends = []
-        for share in (0.0, 0.9):
-            monkeypatch.setattr(schedule, "_HANDED_BACK", share)
-            monkeypatch.setattr(schedule, "_HANDED_BACK_WITH_FEATURES", share)
-            ends.append(run(batch, **options))
+        ends, back = [], []
+        for share in (0.0, 0.95):
+            monkeypatch.setattr(schedule, "_LEAVE", share)
+            play = schedule._run
+            handed_back = []
+
+            def counted(*block, play=play, handed_back=handed_back):
+                waiting = play(*block)
+                handed_back.append(len(waiting.numbers))
+                return waiting
+
+            with monkeypatch.context() as patch:
+                patch.setattr(schedule, "_run", counted)
+                ends.append(run(batch, **options))
+            back.append(sum(handed_back))
+        assert back[0] == 0 < 40 < back[1]
         assert_same_bits(*ends)
+
+
+@pytest.mark.parametrize("share", [1 / 64, 1.0])
+def test_when_places_are_taken_over_does_not_matter(problems, whole, share, monkeypatch):
+    """One by one, or all at once when the last has ended."""
+    monkeypatch.setattr(program, "_CHANGED", share)
+    monkeypatch.setattr(program, "compiled", program.compiled.__wrapped__)
+    assert_same_bits(run(problems), whole)
+
+
+@settings(deadline=None)
+@given(st.integers(1, 5000), st.integers(1, 600), st.integers(1, 600), st.integers(1, 9))
+def test_every_lane_is_dealt_once(lanes, least, more, workers):
+    """Hands have no more lanes than they may, ascending, and are spread evenly over all of them."""
+    hands = schedule._Hands(lanes, least, least + more, workers)
+    dealt = []
+    while True:
+        last = hands.last
+        hand = next(hands, None)
+        if hand is None:
+            break
+        assert 0 < len(hand) <= least + more and (np.diff(hand) > 0).all()
+        assert len(hand) >= min(least, -(-lanes // workers)) or last
+        # By the three-distance theorem no gap is longer than the sum of the two others.
+        gaps = np.diff([*hand, hand[0] + lanes])
+        assert gaps.max() <= 4 * lanes / len(hand) + 1
+        dealt.append(hand)
+    np.testing.assert_array_equal(np.sort(np.concatenate(dealt)), np.arange(lanes))
+    hands = schedule._Hands(lanes, least, least + more, workers)
+    hands.close()
+    assert list(hands) == []
 
 
 def test_devices(problems, whole):
@@ -215,29 +262,29 @@ def test_progress_counts_to_n_one_call_at_a_time(problems, whole, monkeypatch):
 @pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
 def test_an_error_in_progress_ends_the_call(problems, whole, error, threads, monkeypatch):
-    """No further call, no thread at work, no chunk begun that was not in hand; the next call is whole again."""
+    """No further call, no thread at work, no block begun that was not in hand; the next call is whole again."""
     monkeypatch.setattr(schedule.cores, "count", lambda: threads)
     begun, calls = [], []
-    launch = schedule._launch
-    monkeypatch.setattr(schedule, "_launch", lambda *block: begun.append(1) or launch(*block))
+    run_block = schedule._run
+    monkeypatch.setattr(schedule, "_run", lambda *block: begun.append(1) or run_block(*block))
     at_work = []
-    run_blocks = schedule._run_blocks
+    play = schedule._play
 
     def count_threads(*given):
         at_work.append(1)
         try:
-            run_blocks(*given)
+            play(*given)
         finally:
             at_work.pop()
 
-    monkeypatch.setattr(schedule, "_run_blocks", count_threads)
+    monkeypatch.setattr(schedule, "_play", count_threads)
 
     def progress(done, total):
         calls.append(done)
         raise error("enough")
 
     with pytest.raises(error, match="enough"):
-        run(problems[np.tile(np.arange(COUNT), 9)], progress=progress)  # 21 chunks
+        run(problems[np.tile(np.arange(COUNT), 9)], progress=progress)  # 16 hands and more
     assert len(calls) == 1
     assert len(begun) <= 2 * threads + 1
     assert not at_work
@@ -330,12 +377,16 @@ def test_the_engine_refuses_traced_values_and_names_the_backend(problems, traced
 # ---------------------------------------------------------------- reductions
 
 
+@pytest.mark.parametrize("fused", [True, False])
 @pytest.mark.parametrize("length", [1, 7, 8, 9, 16, 63, 64, 65, 200])
-def test_reductions_in_eighths_are_numpys(length):
+def test_reductions_are_numpys(length, fused):
     """Sums and maxima along a leading and a middle axis, of one array and of a product with a broadcast factor."""
+    layout = lanes.Layout("tabular", False, True, False, False, False, fused)
     rng = np.random.default_rng(length)
     first, second = rng.standard_normal((3, length, 2, 4)), rng.standard_normal((1, length, 1, 4))
-    summed = lanes.fold(jnp.add, 1, jnp.asarray(first), jnp.asarray(second))
+    summed = lanes.fold(layout, jnp.add, 1, jnp.asarray(first), jnp.asarray(second))
     np.testing.assert_allclose(summed, np.sum(first * second, axis=1, keepdims=True), rtol=1e-12, atol=1e-12)
     turned = np.moveaxis(first, 1, 0)
-    np.testing.assert_array_equal(lanes.fold(jnp.maximum, 0, jnp.asarray(turned)), turned.max(axis=0, keepdims=True))
+    np.testing.assert_array_equal(
+        lanes.fold(layout, jnp.maximum, 0, jnp.asarray(turned)), turned.max(axis=0, keepdims=True)
+    )

@@ -2,9 +2,11 @@
 
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from scipy.integrate import DOP853
 
 from pgdyn.dynamics.ensemble import stepper, tableau
+from pgdyn.dynamics.ensemble.lanes import Layout
 
 
 def dense(weights, length=13):
@@ -48,14 +50,16 @@ def test_error_estimates_vanish_to_their_orders():
         assert moments[order] > 1e-5
 
 
-def test_order_eight_is_measured():
+@pytest.mark.parametrize("fused", [True, False])
+def test_order_eight_is_measured(fused):
     """Oracle: y' = y (1 - y) from 1/2 is the logistic function; the error of fixed steps falls as h^8."""
+    layout = Layout("tabular", False, True, False, False, False, fused)
     errors = []
     counts = np.array([3, 4, 6])
     for count in counts:
         state, step = jnp.full((1, 1), 0.5), jnp.full(1, 6.0 / count)
         for _ in range(count):
-            state, _ = stepper._take_step(lambda y: (y * (1 - y), None), state, state * (1 - state), step)
+            state, _ = stepper._take_step(layout, lambda y: (y * (1 - y), None), state, state * (1 - state), step)
         errors.append(abs(state.item() - 1 / (1 + np.exp(-6.0))))
     order = -np.polyfit(np.log(counts), np.log(errors), 1)[0]
     assert 7 < order < 10, (order, errors)

@@ -27,6 +27,8 @@ from pgdyn.objective import Objective
 from pgdyn.problem import Problem
 
 _UNROLLED = 8  # terms of a reduction written out
+_FUSED = 12  # logits of a lane, at most; with more of them a kernel for each operation is as fast, then faster
+_FUSED_FEATURES = 64  # numbers of its features or their Gram matrix, at most
 
 
 class Layout(NamedTuple):
@@ -41,6 +43,8 @@ class Layout(NamedTuple):
         weighted: whether prompt weights differ from 1 (several prompts).
         scaled: whether any temperature differs from 1.
         stop: whether a flow ends at its target.
+        fused: whether all loops over lanes are compiled into one function, rather than one for each operation:
+            two ways to the same numbers, of which each has its own way to be fast.
     """
 
     form: str
@@ -49,6 +53,7 @@ class Layout(NamedTuple):
     weighted: bool
     scaled: bool
     stop: bool
+    fused: bool
 
 
 class Shared(NamedTuple):
@@ -71,7 +76,6 @@ class Lane(NamedTuple):
         entropy: [L] where each lane has its own entropy weight.
         t1: [L], end times.
         goal: [L], targets, or None.
-        unused: [L], whether a lane is only there to fill a chunk.
     """
 
     problem: Problem
@@ -83,14 +87,10 @@ class Lane(NamedTuple):
     entropy: Any
     t1: Any
     goal: Any
-    unused: Any
 
 
-UNUSED = -1  # row of `unused` in packed lanes: the last
-
-
-def choose_layout(problems: Problem, objective: Objective, geometry: str, stop: bool) -> Layout:
-    """The smallest state that serves."""
+def choose_layout(problems: Problem, objective: Objective, geometry: str, stop: bool, platform: str) -> Layout:
+    """The smallest state that serves; fused on a CPU while that is faster, and nothing in it is a library's call."""
     plain = isinstance(objective.kl, float) and isinstance(objective.entropy, float) and not objective.normalize_by_std
     natural = geometry == "natural"
     if problems.is_tabular:
@@ -101,7 +101,11 @@ def choose_layout(problems: Problem, objective: Objective, geometry: str, stop: 
         form = "kernel"
     weighted = bool(np.any(np.asarray(problems.prompt_weights) != 1))
     scaled = bool(np.any(np.asarray(problems.temperature) != 1))
-    return Layout(form, natural, plain, weighted, scaled, stop)
+    outputs = problems.num_prompts * problems.num_outputs
+    numbers = {"tabular": 0, "params": outputs * problems.params_shape[-1], "kernel": outputs**2}[form]
+    small = outputs <= _FUSED and numbers <= _FUSED_FEATURES
+    fused = platform == "cpu" and small and not (natural and problems.features is not None)
+    return Layout(form, natural, plain, weighted, scaled, stop, fused)
 
 
 def spread(array: Shaped[Array, " L"], like: Array) -> Array:
@@ -109,12 +113,16 @@ def spread(array: Shaped[Array, " L"], like: Array) -> Array:
     return array.reshape((1,) * (like.ndim - 1) + array.shape)
 
 
-def fold(combine: Callable[[Array, Array], Array], axis: int, *factors: Array) -> Array:
+def fold(layout: Layout, combine: Callable[[Array, Array], Array], axis: int, *factors: Array) -> Array:
     """The product of arrays, reduced along an axis other than the last, which is kept at length 1.
 
-    XLA:CPU turns a long reduction along a leading axis into a loop that is not vectorised. As sums of eighths of the
-    array, and of eighths of these, it runs at the speed of the cache: three to four times as fast.
+    As a kernel of its own XLA:CPU turns a long reduction along a leading axis into a loop that is not vectorised. As
+    sums of eighths of the array, and of eighths of these, it runs at the speed of the cache: three to four times as
+    fast. Within a larger kernel it is the other way round.
     """
+    if layout.fused:
+        whole = jnp.sum if combine is jnp.add else jnp.max
+        return whole(reduce(jnp.multiply, factors), axis=axis, keepdims=True)
     length = factors[0].shape[axis]
 
     def part(start: int, stop: int) -> Array:
@@ -127,7 +135,12 @@ def fold(combine: Callable[[Array, Array], Array], axis: int, *factors: Array) -
     eighths = reduce(combine, [part(i * size, (i + 1) * size) for i in range(_UNROLLED)])
     if length % _UNROLLED:
         eighths = jnp.concatenate([eighths, part(_UNROLLED * size, length)], axis=axis)
-    return fold(combine, axis, jax.lax.optimization_barrier(eighths))
+    return fold(layout, combine, axis, jax.lax.optimization_barrier(eighths))
+
+
+def _spread_out(shared: Array | None, own: Array) -> Array:
+    """What lanes share, for use beside arrays of lanes; else what each has of its own."""
+    return own if shared is None else shared[..., None]
 
 
 def logits(layout: Layout, shared: Shared, lane: Lane, state: Array) -> Float[Array, "P K L"]:
@@ -135,16 +148,17 @@ def logits(layout: Layout, shared: Shared, lane: Lane, state: Array) -> Float[Ar
     if layout.form == "tabular":
         return state
     if layout.form == "params":
-        if shared.features is not None:
+        if shared.features is not None and not layout.fused:
             z = jnp.einsum("pkd,dl->pkl", shared.features, state)
         else:
-            z = fold(jnp.add, 2, lane.features, state[None, None])[:, :, 0]
+            z = fold(layout, jnp.add, 2, _spread_out(shared.features, lane.features), state[None, None])[:, :, 0]
         return z / spread(lane.problem.temperature, z) if layout.scaled else z
-    if shared.gram is not None:
+    if shared.gram is not None and not layout.fused:
         moved = jnp.einsum("pkqj,qjl->pkl", shared.gram, state)
     else:
-        rows = lane.gram.reshape(*state.shape[:2], -1, state.shape[-1])
-        moved = fold(jnp.add, 2, rows, state.reshape(1, 1, *rows.shape[2:]))[:, :, 0]
+        gram = _spread_out(shared.gram, lane.gram)
+        rows = gram.reshape(*state.shape[:2], -1, gram.shape[-1])
+        moved = fold(layout, jnp.add, 2, rows, state.reshape(1, 1, rows.shape[2], -1))[:, :, 0]
     return lane.start_logits + (moved / spread(lane.problem.temperature**2, moved) if layout.scaled else moved)
 
 
@@ -154,11 +168,12 @@ def push(layout: Layout, shared: Shared, lane: Lane, gradient: Float[Array, "P K
         return gradient / spread(lane.problem.temperature**2, gradient) if layout.scaled else gradient
     if layout.form == "kernel":
         return gradient
-    if shared.features is not None:
+    if shared.features is not None and not layout.fused:
         moved = jnp.einsum("pkd,pkl->dl", shared.features, gradient)
     else:
-        rows = lane.features.reshape(-1, *lane.features.shape[2:])
-        moved = fold(jnp.add, 0, rows, gradient.reshape(rows.shape[0], 1, -1))[0]
+        features = _spread_out(shared.features, lane.features)
+        rows = features.reshape(-1, *features.shape[2:])
+        moved = fold(layout, jnp.add, 0, rows, gradient.reshape(rows.shape[0], 1, -1))[0]
     return moved / spread(lane.problem.temperature, moved) if layout.scaled else moved
 
 
@@ -240,13 +255,13 @@ def _plain_slope(layout: Layout, shared: Shared, lane: Lane, anchor: Anchor, z: 
     # The same as `Objective.logit_gradient` with nothing but a reward, without the logarithm of the normaliser: one
     # exponential an output, and nothing else that could be done once a step.
     unnormalised = jnp.exp(z - anchor.peak)
-    inverse = 1 / fold(jnp.add, 1, unnormalised)
-    mean = fold(jnp.add, 1, unnormalised, anchor.reward) * inverse
+    inverse = 1 / fold(layout, jnp.add, 1, unnormalised)
+    mean = fold(layout, jnp.add, 1, unnormalised, anchor.reward) * inverse
     scale = inverse * lane.problem.prompt_weights[:, None] if layout.weighted else inverse
     gradient = unnormalised * scale * (anchor.reward - mean)
     value = None
     if anchor.true is not None and anchor.base is not None:
-        deviation = fold(jnp.add, 1, unnormalised, anchor.true)
+        deviation = fold(layout, jnp.add, 1, unnormalised, anchor.true)
         value = jnp.sum((anchor.base + deviation * inverse)[:, 0] * lane.problem.prompt_weights, axis=0)
     return push(layout, shared, lane, gradient), value
 

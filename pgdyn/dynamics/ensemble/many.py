@@ -72,7 +72,7 @@ def flow_many(
         value that rises above the target and falls back within one step is not seen.
 
     Memory: besides the problems and the outcome, which live on the host, the engine needs some tens of MiB however
-    large N is: lanes are laid out a few chunks at a time.
+    large N is: lanes are laid out a block at a time.
 
     Raises:
         ValueError: on shapes that do not fit, an empty batch, numbers out of range, unknown options, float32 problems,
@@ -141,13 +141,15 @@ def _per_problem(name: str, value: Any, size: int) -> Any:
 def _require_weights(objective: Objective, size: int) -> None:
     # Inside the `jax.vmap` that makes weights of [N] nothing could be checked but shapes.
     for name, weight in (("kl", objective.kl), ("entropy", objective.entropy)):
+        if isinstance(weight, float):
+            continue  # checked when it was made
         if jnp.shape(weight) not in ((), (size,)):
             raise ValueError(
                 f"{name} has shape {jnp.shape(weight)}; it must be one number or one for each of {size} problems"
             )
         if not validate.is_traced(weight):
             validate.require_finite(name, np.asarray(weight))
-    if not validate.is_traced(objective.kl):
+    if not validate.is_traced(objective.kl) and not isinstance(objective.kl, float):
         validate.require("kl", np.asarray(objective.kl), np.asarray(objective.kl) >= 0, "it must be at least 0")
 
 
@@ -170,8 +172,8 @@ def _engine(
     # On the host from here on: JAX would compile the slices of a batch anew for every N.
     problems = jax.tree.map(np.asarray, problems)
     objective = jax.tree.map(lambda leaf: np.asarray(leaf) if np.ndim(leaf) == 1 else leaf, objective)
-    layout = choose_layout(problems, objective, geometry, stop)
     devices = jax.local_devices() if devices is None else list(devices)
+    layout = choose_layout(problems, objective, geometry, stop, devices[0].platform)
     return schedule.solve(layout, problems, objective, t1, goal, control, _Ticker(size, progress), devices)
 
 

@@ -1,7 +1,7 @@
-r"""Adaptive integration of a chunk of lanes: DOP853, each lane with its own time, step and end.
+r"""Adaptive integration of lanes side by side: DOP853, each lane with its own time, step and end.
 
-One step of every lane is one pass of a `while_loop`; lanes that have ended stand still until few enough are left that
-the chunk is handed back. The step control is Hairer's for this pair (Hairer, Norsett, Wanner, section II.10), made
+One step of every lane is one pass of a `while_loop`; lanes that have ended stand still until so few are left that
+others take their places (`program`). The step control is Hairer's for this pair (Hairer, Norsett, Wanner, section II.10), made
 safer:
 
     q = h max(|e5|, 2 sqrt(rtol) |e3|^(3/2))^2 / sqrt(|e5|^2 + 0.01 |e3|^2),
@@ -91,7 +91,7 @@ class Control(NamedTuple):
     max_steps: Any
 
 
-def _combine(weights: dict[int, float], slopes: list[Array]) -> Array:
+def _combine(weights: dict[int, float], slopes: Any) -> Array:
     terms = [weight * slopes[i] for i, weight in weights.items()]
     total = terms[0]
     for term in terms[1:]:
@@ -99,17 +99,27 @@ def _combine(weights: dict[int, float], slopes: list[Array]) -> Array:
     return total
 
 
-def _take_step(field: Callable[..., Any], state: Array, slope: Array, step: Array) -> tuple[Array, list[Array]]:
-    slopes = [slope]
+def _take_step(
+    layout: Layout, field: Callable[..., Any], state: Array, slope: Array, step: Array
+) -> tuple[Array, list[Array]]:
+    # Slopes are kept in memory: fused into every later stage, each would be computed ten times over. A barrier does
+    # that, which one kernel cannot hold; there they are written to an array, which otherwise takes a sixth longer.
+    slopes: Any = [slope]
+    if layout.fused:
+        slopes = jnp.zeros((len(tableau.STAGES) + 1, *slope.shape), slope.dtype).at[0].set(slope)
     step = lanes.spread(step, state)
-    for weights in tableau.STAGES:
-        # Kept in memory: fused into every later stage, each slope would be computed ten times over.
-        slopes.append(jax.lax.optimization_barrier(field(state + step * _combine(weights, slopes))[0]))
+    for i, weights in enumerate(tableau.STAGES):
+        new, _ = field(state + step * _combine(weights, slopes))
+        if layout.fused:
+            slopes = slopes.at[i + 1].set(new)
+        else:
+            slopes.append(jax.lax.optimization_barrier(new))
+    slopes = [slopes[i] for i in range(len(tableau.STAGES) + 1)]
     return state + step * _combine(tableau.SOLUTION, slopes), slopes
 
 
-def _largest(error: Array) -> Array:
-    return lanes.fold(jnp.maximum, 0, jnp.abs(error).reshape(-1, error.shape[-1]))[0]
+def _largest(layout: Layout, error: Array) -> Array:
+    return lanes.fold(layout, jnp.maximum, 0, jnp.abs(error).reshape(-1, error.shape[-1]))[0]
 
 
 def _choose(which: Bool[Array, " L"], one: Array, other: Array) -> Array:
@@ -117,7 +127,7 @@ def _choose(which: Bool[Array, " L"], one: Array, other: Array) -> Array:
 
 
 def begin(layout: Layout, objective: Objective, shared: Shared, lane: Lane) -> Progress:
-    """Every lane at t = 0; lanes that are only there to fill the chunk have ended already."""
+    """Every lane at t = 0."""
     goal = lane.goal
     state = lanes.start(layout, lane)
     anchor = lanes.anchor(layout, objective, shared, lane, state)
@@ -125,21 +135,16 @@ def begin(layout: Layout, objective: Objective, shared: Shared, lane: Lane) -> P
     steepest = jnp.max(jnp.abs(slope), axis=tuple(range(slope.ndim - 1)))
     step = jnp.minimum(_FIRST / jnp.maximum(steepest, 1e-300), lane.t1)
     zero = jnp.zeros_like(lane.t1)
-    code = jnp.where(lane.unused, int(Result.completed), RUNNING).astype(jnp.int32)
-    code = jnp.where(jnp.isfinite(steepest), code, int(Result.not_finite))
+    code = jnp.where(jnp.isfinite(steepest), RUNNING, int(Result.not_finite)).astype(jnp.int32)
     value, hit = None, None
     if goal is not None:
         # By the formula of `pgdyn.flow`, to the last digit: a target is often the value at the start.
         z = lanes.logits(layout, shared, lane, state)
         value = lanes.true_value(lane, z - jax.nn.logsumexp(z, axis=1, keepdims=True))
         hit = Hit(value >= goal, zero, zero, state, value, value)
+        if layout.stop:
+            code = jnp.where((code == RUNNING) & hit.found, int(Result.reached_target), code).astype(code.dtype)
     return Progress(state, slope, zero, step, value, jnp.zeros_like(code), code, hit)
-
-
-def resume(lane: Lane, progress: Progress) -> Progress:
-    """Where lanes stand that were handed back; those that are only there to fill the chunk have ended."""
-    completed = jnp.asarray(int(Result.completed), progress.code.dtype)
-    return progress._replace(code=jnp.where(lane.unused, completed, progress.code))
 
 
 def advance(
@@ -164,12 +169,12 @@ def advance(
         remaining = lane.t1 - now.time
         last = now.step >= remaining
         step = jnp.where(last, remaining, now.step)
-        state, slopes = _take_step(field, now.state, now.slope, step)
+        state, slopes = _take_step(layout, field, now.state, now.slope, step)
         slope, value = field(state)
         slopes.append(slope)
         scale = 1 / (control.atol + control.rtol * jnp.maximum(jnp.abs(now.state), jnp.abs(state)))
-        fifth = _largest(_combine(tableau.ERROR5, slopes) * scale)
-        third = _largest(_combine(tableau.ERROR3, slopes) * scale)
+        fifth = _largest(layout, _combine(tableau.ERROR5, slopes) * scale)
+        third = _largest(layout, _combine(tableau.ERROR3, slopes) * scale)
         safe = jnp.maximum(fifth, _SUSPICION * third * jnp.sqrt(third * control.rtol))
         error = step * safe**2 / jnp.sqrt(fifth**2 + 0.01 * third**2 + 1e-300)
         kept = (error <= 1) & running
@@ -206,10 +211,6 @@ def advance(
             hit=hit,
         )
 
-    if layout.stop and progress.hit is not None:
-        at_start = (progress.code == RUNNING) & progress.hit.found
-        code = jnp.where(at_start, int(Result.reached_target), progress.code).astype(progress.code.dtype)
-        progress = progress._replace(code=code)
     return jax.lax.while_loop(lambda now: jnp.sum(now.code == RUNNING, dtype=leave.dtype) > leave, body, progress)
 
 
@@ -236,7 +237,7 @@ def locate(
     at_start = hit.step == 0
 
     def state_at(fraction: Array) -> Array:
-        return _take_step(field, hit.state, first, fraction * hit.step)[0]
+        return _take_step(layout, field, hit.state, first, fraction * hit.step)[0]
 
     def try_at(fraction: Array) -> tuple[Array, Array]:
         state = state_at(fraction)

@@ -1,6 +1,6 @@
-"""A batch of problems on the host, and chunks of lanes made of it: what the engine reads while it runs.
+"""A batch of problems on the host, and lanes made of it: what the engine reads while it runs.
 
-Lanes are laid out when their chunk's turn comes, and forgotten with it: besides the batch itself only the chunks in
+Lanes are laid out when their block's turn comes, and forgotten with it: besides the batch itself only the blocks in
 hand take memory.
 """
 
@@ -19,18 +19,15 @@ from pgdyn.objective import Objective
 from pgdyn.problem import Problem
 
 _AT_ONCE = 2**20  # numbers of a problem's arrays looked at together where all problems are gone through
-_ALIGNMENT = 64  # bytes; XLA:CPU computes on NumPy arrays that begin at a multiple of it, and copies others
 
 
 class Table:
-    """The lanes of a batch in the order in which they are run, by chunks of L.
+    """The lanes of a batch in the order in which they are dealt.
 
     Attributes:
         shared: what all lanes use.
         order: [N], the problem of each lane.
         packing: of a lane's data.
-        chunks: C.
-        width: L.
     """
 
     def __init__(
@@ -40,7 +37,6 @@ class Table:
         objective: Objective,
         t1: np.ndarray,
         goal: np.ndarray | None,
-        width: int,
     ):
         """Orders a batch by predicted difficulty.
 
@@ -50,7 +46,6 @@ class Table:
             objective: what is climbed; weights of [N] are NumPy's.
             t1: [N], end times.
             goal: [N], targets, or None.
-            width: L.
         """
         self._layout = layout
         self._objective = objective
@@ -59,30 +54,19 @@ class Table:
         self._features: Any = features
         host = problems if features is None else eqx.tree_at(lambda p: p.features, problems, None)
         kl, entropy = (np.asarray(w) if np.ndim(w) == 1 else None for w in (objective.kl, objective.entropy))
-        # Problems first; what can be made of these is made for a chunk at a time.
-        self._lane = Lane(host, None, None, None, None, kl, entropy, t1, goal, np.zeros(len(t1), bool))
+        # Problems first; what can be made of these is made for a block at a time.
+        self._lane = Lane(host, None, None, None, None, kl, entropy, t1, goal)
         self.shared = Shared()
         if features is not None and not self._own:
             kernel = layout.form == "kernel"
             gram = jnp.asarray(np.einsum("pkd,qjd->pkqj", features, features)) if kernel else None
             self.shared = Shared(features=None if kernel else jnp.asarray(features), gram=gram)
-        self.order = np.argsort(-self._difficulties(), kind="stable")
-        self.packing = Packing.of(jax.tree.map(lambda leaf: np.moveaxis(leaf, 0, -1), self._of(self.order[:1])))
-        self.width = width
-        self.chunks = -(-len(self.order) // width)
+        self.order = np.argsort(-self._difficulties())
+        self.packing = Packing.of_rows(self._of(self.order[:1]))
 
-    def block(self, first: int, count: int, room: int) -> np.ndarray:
-        """The data of `count` chunks, [room, R, L] packed as `packing` says, what is beyond them undefined.
-
-        Lanes beyond the last problem are copies of it, marked as unused.
-        """
-        numbers = first * self.width + np.arange(count * self.width)
-        lane = self._of(self.order[np.minimum(numbers, len(self.order) - 1)])
-        array = _aligned((room, self.packing.rows, self.width))
-        leaves = jax.tree.leaves(lane._replace(unused=numbers >= len(self.order)))
-        for leaf, (*_, start, stop) in zip(leaves, self.packing.leaves, strict=True):
-            array[:count, start:stop] = np.moveaxis(leaf.reshape(count, self.width, stop - start), 1, -1)
-        return array
+    def fill(self, rows: np.ndarray, numbers: np.ndarray) -> None:
+        """Writes the data of some lanes into rows, packed as `packing` says."""
+        self.packing.fill(rows, self._of(self.order[numbers]))
 
     def params(self, states: np.ndarray) -> np.ndarray:
         """Parameters [N, *params] of states [N, ...]."""
@@ -117,6 +101,8 @@ class Table:
         each = problem.num_prompts * problem.num_outputs
         if self._own:
             each += int(np.prod(self._features.shape[1:]))
+        if size * each <= _AT_ONCE:
+            return difficulty(problem, self._features, self._objective)
         step = max(1, _AT_ONCE // each)
         found = []
         for start in range(0, size, step):
@@ -126,12 +112,6 @@ class Table:
                 difficulty(jax.tree.map(lambda leaf, part=part: leaf[part], problem), features, self._objective)
             )
         return np.concatenate(found)
-
-
-def _aligned(shape: tuple[int, ...]) -> np.ndarray:
-    room = np.empty(int(np.prod(shape)) + _ALIGNMENT // 8)
-    start = -room.ctypes.data % _ALIGNMENT // 8
-    return room[start : start + int(np.prod(shape))].reshape(shape)
 
 
 def needs_reference(objective: Objective) -> bool:
@@ -147,10 +127,13 @@ def _reference(problem: Problem, features: np.ndarray | None, objective: Objecti
 
 def difficulty(problem: Problem, features: np.ndarray | None, objective: Objective) -> np.ndarray:
     """-log pi_0 of the best output, the slowest prompt's: what the number of steps goes by, near enough to sort by."""
-    log_policy = _log_softmax(_start_logits(problem, features))
+    # Outputs first: NumPy reduces over a short last axis ten times as slowly.
+    z = np.ascontiguousarray(np.moveaxis(_start_logits(problem, features), -1, 0))
     reward = problem.proxy_reward if objective.reward == "proxy" else problem.true_reward
-    best = np.argmax(reward, axis=-1)[..., None]
-    return -np.take_along_axis(log_policy, best, axis=-1)[..., 0].min(axis=-1)
+    best = np.argmax(reward, axis=-1)
+    top = z.max(axis=0)
+    found = np.log(np.exp(z - top).sum(axis=0)) + top - z[(best, *np.ogrid[: best.shape[0], : best.shape[1]])]
+    return found[:, 0] if found.shape[1] == 1 else found.min(axis=-1)
 
 
 def _start_logits(problem: Problem, features: np.ndarray | None) -> np.ndarray:
