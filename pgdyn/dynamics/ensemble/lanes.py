@@ -39,7 +39,7 @@ class Layout(NamedTuple):
     Attributes:
         form: "tabular", "params" or "kernel".
         natural: whether the geometry is that of the natural gradient.
-        plain: whether the objective is the plain value of a reward, which has a shorter slope.
+        plain: whether the objective's reward is not normalised, which has a shorter slope.
         weighted: whether prompt weights differ from 1 (several prompts).
         scaled: whether any temperature differs from 1.
         stop: whether a flow ends at its target.
@@ -91,7 +91,7 @@ class Lane(NamedTuple):
 
 def choose_layout(problems: Problem, objective: Objective, geometry: str, stop: bool, platform: str) -> Layout:
     """The smallest state that serves; fused on a CPU while that is faster, and nothing in it is a library's call."""
-    plain = isinstance(objective.kl, float) and isinstance(objective.entropy, float) and not objective.normalize_by_std
+    plain = objective.normalize_by_std is False
     natural = geometry == "natural"
     if problems.is_tabular:
         form = "tabular"
@@ -186,7 +186,7 @@ class Anchor(NamedTuple):
 
     Attributes:
         peak: [P, 1, L], the largest logit.
-        reward: [P, K, L], the training reward less that of the likeliest output.
+        reward: [P, K, L], the training reward, plus kl log ref under a reverse KL, less that of the likeliest output.
         base: [P, 1, L], the likeliest output's true reward.
         true: [P, K, L], the true reward less `base`; None where there is no target.
     """
@@ -211,9 +211,23 @@ def anchor(layout: Layout, objective: Objective, shared: Shared, lane: Lane, sta
 
     true = lane.problem.true_reward
     reward = lane.problem.proxy_reward if objective.reward == "proxy" else true
+    kl, _ = _penalties(objective, lane, z)
+    if kl is not None and objective.kl_direction == "reverse":
+        reward = reward + kl * lane.reference
     if lane.goal is None:
         return Anchor(peak, reward - base(reward), None, None)
     return Anchor(peak, reward - base(reward), base(true), true - base(true))
+
+
+def _penalties(objective: Objective, lane: Lane, like: Array) -> tuple[Array | None, Array | None]:
+    """Weights of KL and entropy, for use beside an array of lanes; None where there is no such term."""
+
+    def weight(common: Any, own: Any) -> Array | None:
+        if own is not None:
+            return spread(own, like)
+        return None if isinstance(common, float) else common
+
+    return weight(objective.kl, lane.kl), weight(objective.entropy, lane.entropy)
 
 
 def slope(
@@ -222,7 +236,7 @@ def slope(
     """The state's slope, and the true value where there is a target (it comes almost free with the slope)."""
     z = logits(layout, shared, lane, state)
     if anchor is not None:
-        return _plain_slope(layout, shared, lane, anchor, z)
+        return _plain_slope(layout, objective, shared, lane, anchor, z)
     log_policy = z - jax.nn.logsumexp(z, axis=1, keepdims=True)
     value = None if lane.goal is None else true_value(lane, log_policy)
 
@@ -251,14 +265,30 @@ def slope(
     return each(direction, lane.problem, lane.features, log_policy, gradient), value
 
 
-def _plain_slope(layout: Layout, shared: Shared, lane: Lane, anchor: Anchor, z: Array) -> tuple[Array, Array | None]:
-    # The same as `Objective.logit_gradient` with nothing but a reward, without the logarithm of the normaliser: one
-    # exponential an output, and nothing else that could be done once a step.
-    unnormalised = jnp.exp(z - anchor.peak)
+def _plain_slope(
+    layout: Layout, objective: Objective, shared: Shared, lane: Lane, anchor: Anchor, z: Array
+) -> tuple[Array, Array | None]:
+    r"""The slope of V - kl * KL + entropy * H, as that of `Objective.logit_gradient`, with one exponential an output.
+
+    dJ/dz = w pi (f - <pi, f>) with f = r - kl (log pi - log ref) - entropy log pi. As nothing changes when the same is
+    added to f of every output, log pi may be replaced by z - max z: no logarithm, nor anything else that could be done
+    once a step. A forward KL is w kl (ref - pi) instead.
+    """
+    kl, entropy = _penalties(objective, lane, z)
+    forward = kl is not None and objective.kl_direction == "forward"
+    above = z - anchor.peak
+    unnormalised = jnp.exp(above)
     inverse = 1 / fold(layout, jnp.add, 1, unnormalised)
-    mean = fold(layout, jnp.add, 1, unnormalised, anchor.reward) * inverse
+    signal = anchor.reward
+    slopes = [weight for weight in (None if forward else kl, entropy) if weight is not None]
+    if slopes:
+        signal = signal - sum(slopes[1:], slopes[0]) * above
+    mean = fold(layout, jnp.add, 1, unnormalised, signal) * inverse
     scale = inverse * lane.problem.prompt_weights[:, None] if layout.weighted else inverse
-    gradient = unnormalised * scale * (anchor.reward - mean)
+    gradient = unnormalised * scale * (signal - mean)
+    if kl is not None and forward:
+        pull = kl * (jnp.exp(lane.reference) - unnormalised * inverse)
+        gradient = gradient + (lane.problem.prompt_weights[:, None] * pull if layout.weighted else pull)
     value = None
     if anchor.true is not None and anchor.base is not None:
         deviation = fold(layout, jnp.add, 1, unnormalised, anchor.true)
