@@ -15,6 +15,7 @@ import pgdyn
 from pgdyn.dynamics.ensemble import lanes, program, schedule, table
 
 ONE = jax.local_devices()[:1]
+MARK = 10_000  # more steps than any lane here takes
 FIELDS = ("params", "log_policy", "true_value", "proxy_value", "hitting_time", "steps", "result")
 T1, TARGET = 500.0, 0.5
 COUNT = 900  # far more than are stepped at once
@@ -101,8 +102,11 @@ def test_stragglers_are_followed_up(reference, target, monkeypatch):
             play = schedule._run
             handed_back = []
 
-            def counted(*block, play=play, handed_back=handed_back):
-                waiting = play(*block)
+            def counted(job, *block, play=play, handed_back=handed_back):
+                waiting = play(job, *block)
+                # Steps are the first whole numbers of how a lane stands: a mark that must be there at its end.
+                tried = next(start for _, dtype, start, _ in job.program.stands.leaves if dtype == np.int32)
+                waiting.stands[:, tried] += MARK
                 handed_back.append(len(waiting.numbers))
                 return waiting
 
@@ -111,7 +115,8 @@ def test_stragglers_are_followed_up(reference, target, monkeypatch):
                 ends.append(run(batch, **options))
             back.append(sum(handed_back))
         assert back[0] == 0 < 40 < back[1]
-        assert_same_bits(*ends)
+        np.testing.assert_equal(np.sum(ends[1].steps // MARK), back[1])
+        assert_same_bits(ends[0], eqx.tree_at(lambda end: end.steps, ends[1], ends[1].steps % MARK))
 
 
 @pytest.mark.parametrize("share", [1 / 64, 1.0])
@@ -372,6 +377,69 @@ def test_the_engine_refuses_traced_values_and_names_the_backend(problems, traced
 
     with pytest.raises(ValueError, match='use backend="diffrax"'):
         jax.grad(call)(1.0)
+
+
+# ---------------------------------------------------------------- one kernel
+
+
+def linear(shared, width, outputs=5):
+    rng = np.random.default_rng(6)
+    shape = (1, outputs, width) if shared else (80, 1, outputs, width)
+    reward = rng.uniform(-1, 1, (80, 1, outputs))
+    start = rng.normal(size=(80, width))
+    return pgdyn.Problem.linear(rng.normal(size=shape), reward, initial_params=start, temperature=1.5)
+
+
+@pytest.mark.parametrize(
+    ("batch", "options"),
+    [
+        (tabular(80), {}),
+        (tabular(80), {"kl": 0.05, "entropy": 0.02}),
+        (linear(True, 3), {"kl": 0.05, "kl_direction": "forward"}),
+        (linear(False, 3), {"entropy": 0.05}),
+        (linear(True, 9), {"kl": 0.05}),
+        (linear(False, 9), {}),
+    ],
+    ids=["tabular", "penalised", "shared", "own", "shared Gram matrix", "own Gram matrix"],
+)
+def test_one_kernel_or_many_give_the_same(batch, options, monkeypatch):
+    options = {"objective": pgdyn.Objective(**options), "rtol": 1e-9, "atol": 1e-12}
+    fused = run(batch, **options)
+    monkeypatch.setattr(lanes, "_FUSED", 0)
+    apart = run(batch, **options)
+    np.testing.assert_allclose(np.exp(fused.log_policy), np.exp(apart.log_policy), rtol=0, atol=1e-8)
+    np.testing.assert_allclose(fused.hitting_time, apart.hitting_time, rtol=1e-6)
+    np.testing.assert_array_equal(fused.result, apart.result)
+
+
+def test_a_kernel_that_cannot_be_compiled_is_done_without(monkeypatch):
+    """Without the options that keep a library's calls out of it, XLA refuses this one."""
+    batch = linear(True, 8, 8)
+    expected = run(batch)
+    monkeypatch.setattr(program, "compiled", program.compiled.__wrapped__)
+    monkeypatch.setattr(program, "_compiler_options", lambda platform, fused: None)
+    for _ in range(2):
+        found = run(batch)
+        np.testing.assert_allclose(np.exp(found.log_policy), np.exp(expected.log_policy), rtol=0, atol=1e-5)
+
+
+def test_other_errors_are_not_hidden(monkeypatch):
+    def fail(*arguments):
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory")
+
+    with pytest.raises(jax.errors.JaxRuntimeError, match="out of memory"):
+        program._EitherWay(fail, lambda: 1)()
+
+
+def test_xla_keeps_one_kernel():
+    """As a call that is not dissolved: its loop is not among those that the program runs itself."""
+
+    def double(x):
+        return jax.lax.while_loop(lambda x: x[0] < 100, lambda x: jnp.sin(x) + 2 * x, x)
+
+    compiled = jax.jit(lambda x: program._as_one_kernel(double, x) + 1).lower(jnp.ones(64)).compile().as_text()
+    entry = compiled[compiled.index("ENTRY") :]
+    assert " call(" in entry and " while(" not in entry
 
 
 # ---------------------------------------------------------------- reductions

@@ -59,7 +59,9 @@ def test_order_eight_is_measured(fused):
     for count in counts:
         state, step = jnp.full((1, 1), 0.5), jnp.full(1, 6.0 / count)
         for _ in range(count):
-            state, _ = stepper._take_step(layout, lambda y: (y * (1 - y), None), state, state * (1 - state), step)
+            memory = stepper.scratch(layout, state)
+            field = lambda y: (y * (1 - y), None)  # noqa: E731
+            state, *_ = stepper._take_step(layout, field, state, state * (1 - state), step, memory)
         errors.append(abs(state.item() - 1 / (1 + np.exp(-6.0))))
     order = -np.polyfit(np.log(counts), np.log(errors), 1)[0]
     assert 7 < order < 10, (order, errors)

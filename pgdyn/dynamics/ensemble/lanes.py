@@ -27,7 +27,7 @@ from pgdyn.objective import Objective
 from pgdyn.problem import Problem
 
 _UNROLLED = 8  # terms of a reduction written out
-_FUSED = 12  # logits of a lane, at most; with more of them a kernel for each operation is as fast, then faster
+_FUSED = 16  # logits of a lane, at most; with more of them a kernel for each operation is as fast, then faster
 _FUSED_FEATURES = 64  # numbers of its features or their Gram matrix, at most
 
 
@@ -276,11 +276,11 @@ def _plain_slope(
     """
     kl, entropy = _penalties(objective, lane, z)
     forward = kl is not None and objective.kl_direction == "forward"
+    slopes = [weight for weight in (None if forward else kl, entropy) if weight is not None]
     above = z - anchor.peak
     unnormalised = jnp.exp(above)
     inverse = 1 / fold(layout, jnp.add, 1, unnormalised)
     signal = anchor.reward
-    slopes = [weight for weight in (None if forward else kl, entropy) if weight is not None]
     if slopes:
         signal = signal - sum(slopes[1:], slopes[0]) * above
     mean = fold(layout, jnp.add, 1, unnormalised, signal) * inverse

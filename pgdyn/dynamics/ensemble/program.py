@@ -1,8 +1,8 @@
 """What is compiled: a block of lanes taken from its start to its end, a few of them at a time.
 
-A block holds many more lanes than are stepped at once. W places are filled from its top; whenever an eighth of the
-lanes in them have ended, the next ones of the block take over their places, so that hardly any place stands empty until
-the block runs out. The last few lanes may be handed back unended, to go on with those of another block.
+A block holds many more lanes than are stepped at once. W places are filled from its top; whenever a few of the lanes
+in them have ended, the next ones of the block take over their places, so that hardly any place stands empty until the
+block runs out. The last lanes may be handed back unended, to go on with those of another block.
 
     begin      every lane of the block at t = 0, W at a time
     run        steps and changes of places
@@ -123,26 +123,41 @@ def compiled(
             return jnp.any(ended) & (following < count)
 
         def go_on(carry: Any) -> Any:
-            lane, progress, number, following, table, _ = carry
+            lane, progress, number, following, table, _, memory = carry
             leave = jnp.where(following < count, int(places * (1 - _CHANGED)), common.leave)
-            now = stepper.advance(
-                layout, objective, common.shared, lanes.unpack(lane), common.control, stands.unpack(progress), leave
+            now, memory = stepper.advance(
+                layout,
+                objective,
+                common.shared,
+                lanes.unpack(lane),
+                common.control,
+                stands.unpack(progress),
+                leave,
+                memory,
             )
             carry = (now.code != RUNNING, lane, stands.pack(now), number, following, table)
             _, lane, progress, number, following, table = jax.lax.while_loop(left, change_one, carry)
-            return lane, progress, number, following, table, running(progress)
+            return lane, progress, number, following, table, running(progress), memory
 
         def running(progress: Array) -> Array:
             return jnp.sum(stands.unpack(progress).code == RUNNING, dtype=count.dtype)
 
         def unended(carry: Any) -> Array:
-            *_, following, _, running = carry
+            *_, following, _, running, _ = carry
             return (following < count) | (running > common.leave)
 
         progress = table[:places, : stands.size].T
         number = jnp.arange(places, dtype=count.dtype)
-        carry = (rows[:places].T, progress, number, zero + places, table, running(progress))
-        _, progress, number, _, table, _ = jax.lax.while_loop(unended, go_on, carry)
+        carry = (
+            rows[:places].T,
+            progress,
+            number,
+            zero + places,
+            table,
+            running(progress),
+            stepper.scratch(layout, stands.unpack(progress).state),
+        )
+        _, progress, number, _, table, _, _ = jax.lax.while_loop(unended, go_on, carry)
         return progress, number, table
 
     def finish_all(common: Common, count: Array, rows: Array, table: Array) -> Array:
@@ -178,7 +193,28 @@ def compiled(
     progress = jax.eval_shape(start, known, lanes.structs)
     stands = Packing.of(progress)
     found = Packing.of(jax.eval_shape(finish, known, lanes.structs, progress))
-    return Program(jax.jit(run, compiler_options=_compiler_options(platform, layout.fused)), stands, found)
+    jitted = jax.jit(run, compiler_options=_compiler_options(platform, layout.fused))
+    if not layout.fused:
+        return Program(jitted, stands, found)
+    plain = compiled(layout._replace(fused=False), static, lanes, places, mesh, platform, constants)
+    return Program(_EitherWay(jitted, plain.run), stands, found)
+
+
+class _EitherWay:
+    """A fused program, or a plain one where the former cannot be compiled, as under other versions of XLA it may be."""
+
+    def __init__(self, fused: Callable[..., Array], plain: Callable[..., Array]):
+        self._run, self._plain = fused, plain
+
+    def __call__(self, *arguments: Any) -> Array:
+        run = self._run  # another thread may change it
+        try:
+            return run(*arguments)
+        except jax.errors.JaxRuntimeError as error:
+            if run is self._plain or "UNIMPLEMENTED" not in str(error):
+                raise
+            self._run = self._plain
+            return self._plain(*arguments)
 
 
 def structure(tree: Any) -> tuple[Any, tuple[tuple[tuple[int, ...], Any], ...]]:

@@ -1,8 +1,8 @@
 """Who runs which lanes when: lanes dealt into hands, cores or devices beside each other, stragglers passed on.
 
-The lanes of a batch, longest first by prediction, are dealt like cards: hands of equal size and of equal difficulty. A
-core takes one after the other, and runs each as a block of a compiled program (`program`). The few lanes of a block
-that take longest are handed back and go on with the next: none holds up others.
+The lanes of a batch, ordered by predicted difficulty, are dealt like cards: hands of which each is a fair sample of the
+batch, its hardest lanes first. A core takes one after the other, and runs each as a block of a compiled program
+(`program`). The few lanes of a block that take longest are handed back and go on with the next: none holds up others.
 """
 
 from __future__ import annotations
@@ -47,12 +47,13 @@ class Size(NamedTuple):
     least: int
 
 
-# Measured on two cores of 48 KiB first-level and 2 MiB second-level cache. In one kernel up to 64 lanes XLA writes loops
-# out, and beyond them the step takes a quarter longer. As a kernel for each operation a step touches about fifteen
-# arrays: so many numbers in one of them keep all within the second-level cache, and each kernel below the size at which
-# XLA splits it between threads, of which all are busy. K = 64 is fastest at 48 lanes; P = 8, K = 64, D = 16 with shared
-# features at 64, where of the large arrays none is kept from stage to stage.
-_FUSED_STATE = 576
+# Measured on cores of 48 KiB first-level and 2 MiB second-level cache. In one kernel XLA writes loops over so few lanes
+# out, and steps 64 with up to 8 logits, or 48 with more, a quarter faster than many. As a kernel for each operation a
+# step touches about fifteen arrays: so many numbers in one of them keep all within the second-level cache, and each
+# kernel below the size at which XLA splits it between threads, of which all are busy. K = 64 is fastest at 48 lanes;
+# P = 8, K = 64, D = 16 with shared features at 64, where of the large arrays none is kept from stage to stage.
+_FUSED_FEW = 8
+_FUSED_PLACES, _FUSED_PLACES_FEW = 48, 64
 _STATE = 3072
 _LOGITS = 2**15
 _MOST = 64
@@ -77,12 +78,11 @@ def choose_size(layout: Layout, problems: Problem, platform: str) -> Size:
         places = max(16, min(most // 16 * 16, 1 << (len(problems) - 1).bit_length()))
         return Size(places, places, int(_ACCELERATOR_LEAVE * places), places)
     if layout.fused:
-        most = _FUSED_STATE // outputs
+        places = _FUSED_PLACES_FEW if outputs <= _FUSED_FEW else _FUSED_PLACES
     elif layout.form == "params" and not own:
-        most = _LOGITS // outputs
+        places = max(16, min(_LOGITS // outputs, _MOST) // 16 * 16)
     else:
-        most = min(_STATE // outputs, _DATA // max(own, 1))
-    places = max(16, min(most, _MOST) // 16 * 16)
+        places = max(16, min(_STATE // outputs, _DATA // max(own, 1), _MOST) // 16 * 16)
     block = places * max(2, min(_BLOCK, _BLOCK_DATA // (places * (6 * outputs + own))))
     return Size(places, block, int(_LEAVE * places), places * (_LEAST_FUSED if layout.fused else _LEAST))
 
@@ -176,9 +176,9 @@ class _Hands(Iterator[np.ndarray]):
         with self._lock:
             if self.closed or self._left == 0:
                 raise StopIteration
-            fair = max(self._least, self._left // (2 * self._workers))
+            share = self._left if self._workers == 1 else self._left // (2 * self._workers)
             stop = self._left
-            self._left -= min(fair, self._most, stop)
+            self._left -= min(max(self._least, share), self._most, stop)
             start = self._left
         return np.sort(np.arange(start, stop) * self._stride % self._lanes)
 

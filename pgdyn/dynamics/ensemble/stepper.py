@@ -1,8 +1,7 @@
 r"""Adaptive integration of lanes side by side: DOP853, each lane with its own time, step and end.
 
-One step of every lane is one pass of a `while_loop`; lanes that have ended stand still until so few are left that
-others take their places (`program`). The step control is Hairer's for this pair (Hairer, Norsett, Wanner, section II.10), made
-safer:
+One step of every lane is one pass of a `while_loop`; lanes that have ended stand still until others take their places
+(`program`). The step control is Hairer's for this pair (Hairer, Norsett, Wanner, section II.10), made safer:
 
     q = h max(|e5|, 2 sqrt(rtol) |e3|^(3/2))^2 / sqrt(|e5|^2 + 0.01 |e3|^2),
 
@@ -99,23 +98,48 @@ def _combine(weights: dict[int, float], slopes: Any) -> Array:
     return total
 
 
+class Scratch(NamedTuple):
+    """Memory for what a step computes on its way, where it is compiled into one kernel.
+
+    Attributes:
+        slopes: [S, ..., L], of the stages.
+        argument: [2, ..., L], first of all the state of the stage at hand.
+    """
+
+    slopes: Array
+    argument: Array
+
+
+def scratch(layout: Layout, state: Array) -> Scratch | None:
+    """The memory that steps from `state` need."""
+    if not layout.fused:
+        return None
+    return Scratch(jnp.zeros((len(tableau.STAGES) + 1, *state.shape)), jnp.zeros((2, *state.shape)))
+
+
 def _take_step(
-    layout: Layout, field: Callable[..., Any], state: Array, slope: Array, step: Array
-) -> tuple[Array, list[Array]]:
-    # Slopes are kept in memory: fused into every later stage, each would be computed ten times over. A barrier does
-    # that, which one kernel cannot hold; there they are written to an array, which otherwise takes a sixth longer.
-    slopes: Any = [slope]
-    if layout.fused:
-        slopes = jnp.zeros((len(tableau.STAGES) + 1, *slope.shape), slope.dtype).at[0].set(slope)
+    layout: Layout, field: Callable[..., Any], state: Array, slope: Array, step: Array, scratch: Scratch | None
+) -> tuple[Array, list[Array], Scratch | None]:
+    """The state after one step, the slopes of its stages, and the memory to give to the next."""
+    # What a stage computes is kept in memory: fused into all that uses it, slopes into each later stage, it would be
+    # computed ten times over. Barriers do that, but not within one kernel. There it is written to an array, at a place
+    # that the compiler does not know, lest it should see through that.
+    here = (step[0] < 0).astype(jnp.int32)  # 0
     step = lanes.spread(step, state)
+    if scratch is None:
+        slopes = [slope]
+        for weights in tableau.STAGES:
+            slopes.append(jax.lax.optimization_barrier(field(state + step * _combine(weights, slopes))[0]))
+        return state + step * _combine(tableau.SOLUTION, slopes), slopes, None
+
+    def write(array: Array, i: int, new: Array) -> Array:
+        return jax.lax.dynamic_update_index_in_dim(array, new, here + i, 0)
+
+    kept, argument = write(scratch.slopes, 0, slope), scratch.argument
     for i, weights in enumerate(tableau.STAGES):
-        new, _ = field(state + step * _combine(weights, slopes))
-        if layout.fused:
-            slopes = slopes.at[i + 1].set(new)
-        else:
-            slopes.append(jax.lax.optimization_barrier(new))
-    slopes = [slopes[i] for i in range(len(tableau.STAGES) + 1)]
-    return state + step * _combine(tableau.SOLUTION, slopes), slopes
+        argument = write(argument, 0, state + step * _combine(weights, kept))
+        kept = write(kept, i + 1, field(argument[0])[0])
+    return state + step * _combine(tableau.SOLUTION, kept), list(kept), Scratch(kept, argument)
 
 
 def _largest(layout: Layout, error: Array) -> Array:
@@ -155,11 +179,13 @@ def advance(
     control: Control,
     progress: Progress,
     leave: Int[Array, ""],
-) -> Progress:
-    """Steps until at most `leave` lanes are still running."""
+    memory: Scratch | None,
+) -> tuple[Progress, Scratch | None]:
+    """Steps until at most `leave` lanes are still running; gives the memory back, for the next call."""
     goal = lane.goal
 
-    def body(now: Progress) -> Progress:
+    def body(carry: tuple[Progress, Scratch | None]) -> tuple[Progress, Scratch | None]:
+        now, memory = carry
         anchor = lanes.anchor(layout, objective, shared, lane, now.state)
 
         def field(state: Array) -> tuple[Array, Array | None]:
@@ -169,7 +195,7 @@ def advance(
         remaining = lane.t1 - now.time
         last = now.step >= remaining
         step = jnp.where(last, remaining, now.step)
-        state, slopes = _take_step(layout, field, now.state, now.slope, step)
+        state, slopes, memory = _take_step(layout, field, now.state, now.slope, step, memory)
         slope, value = field(state)
         slopes.append(slope)
         scale = 1 / (control.atol + control.rtol * jnp.maximum(jnp.abs(now.state), jnp.abs(state)))
@@ -199,7 +225,7 @@ def advance(
             if layout.stop:
                 code = jnp.where(new, int(Result.reached_target), code)
             value = jnp.where(kept, value, now.value)
-        return Progress(
+        new = Progress(
             state=_choose(kept, state, now.state),
             slope=_choose(kept, slope, now.slope),
             time=time,
@@ -210,8 +236,12 @@ def advance(
             code=code.astype(now.code.dtype),
             hit=hit,
         )
+        return new, memory
 
-    return jax.lax.while_loop(lambda now: jnp.sum(now.code == RUNNING, dtype=leave.dtype) > leave, body, progress)
+    def running(carry: tuple[Progress, Scratch | None]) -> Array:
+        return jnp.sum(carry[0].code == RUNNING, dtype=leave.dtype)
+
+    return jax.lax.while_loop(lambda carry: running(carry) > leave, body, (progress, memory))
 
 
 def locate(
@@ -237,7 +267,7 @@ def locate(
     at_start = hit.step == 0
 
     def state_at(fraction: Array) -> Array:
-        return _take_step(layout, field, hit.state, first, fraction * hit.step)[0]
+        return _take_step(layout, field, hit.state, first, fraction * hit.step, scratch(layout, hit.state))[0]
 
     def try_at(fraction: Array) -> tuple[Array, Array]:
         state = state_at(fraction)

@@ -130,9 +130,10 @@ def difficulty(problem: Problem, features: np.ndarray | None, objective: Objecti
     # Outputs first: NumPy reduces over a short last axis ten times as slowly.
     z = np.ascontiguousarray(np.moveaxis(_start_logits(problem, features), -1, 0))
     reward = problem.proxy_reward if objective.reward == "proxy" else problem.true_reward
-    best = np.argmax(reward, axis=-1)
+    reward = np.ascontiguousarray(np.moveaxis(np.asarray(reward), -1, 0))
+    best = np.where(reward == reward.max(axis=0), z, -np.inf).max(axis=0)
     top = z.max(axis=0)
-    found = np.log(np.exp(z - top).sum(axis=0)) + top - z[(best, *np.ogrid[: best.shape[0], : best.shape[1]])]
+    found = np.log(np.exp(z - top).sum(axis=0)) + top - best
     return found[:, 0] if found.shape[1] == 1 else found.min(axis=-1)
 
 
