@@ -30,7 +30,7 @@ from pgdyn.sweep.spec import Spec
 from pgdyn.version import __version__
 
 # Raised by hand whenever a change of the code changes the numbers of a sweep: stores made before do not mix with it.
-NUMBERS = 2
+NUMBERS = 3
 
 # Ascents run side by side in one compiled program: enough for the vector units, few enough that XLA does not split its
 # loops between threads, whose number differs from machine to machine and would show in the last bits.
