@@ -140,7 +140,6 @@ def test_every_lane_is_dealt_once(lanes, least, more, workers):
             break
         assert 0 < len(hand) <= least + more and (np.diff(hand) > 0).all()
         assert len(hand) >= min(least, -(-lanes // workers)) or last
-        # By the three-distance theorem no gap is longer than the sum of the two others.
         gaps = np.diff([*hand, hand[0] + lanes])
         assert gaps.max() <= 4 * lanes / len(hand) + 1
         dealt.append(hand)
@@ -289,7 +288,7 @@ def test_an_error_in_progress_ends_the_call(problems, whole, error, threads, mon
         raise error("enough")
 
     with pytest.raises(error, match="enough"):
-        run(problems[np.tile(np.arange(COUNT), 9)], progress=progress)  # 16 hands and more
+        run(problems[np.tile(np.arange(COUNT), 9)], progress=progress)  # five hands and more
     assert len(calls) == 1
     assert len(begun) <= 2 * threads + 1
     assert not at_work
@@ -440,21 +439,3 @@ def test_xla_keeps_one_kernel():
     compiled = jax.jit(lambda x: program._as_one_kernel(double, x) + 1).lower(jnp.ones(64)).compile().as_text()
     entry = compiled[compiled.index("ENTRY") :]
     assert " call(" in entry and " while(" not in entry
-
-
-# ---------------------------------------------------------------- reductions
-
-
-@pytest.mark.parametrize("fused", [True, False])
-@pytest.mark.parametrize("length", [1, 7, 8, 9, 16, 63, 64, 65, 200])
-def test_reductions_are_numpys(length, fused):
-    """Sums and maxima along a leading and a middle axis, of one array and of a product with a broadcast factor."""
-    layout = lanes.Layout("tabular", False, True, False, False, False, fused)
-    rng = np.random.default_rng(length)
-    first, second = rng.standard_normal((3, length, 2, 4)), rng.standard_normal((1, length, 1, 4))
-    summed = lanes.fold(layout, jnp.add, 1, jnp.asarray(first), jnp.asarray(second))
-    np.testing.assert_allclose(summed, np.sum(first * second, axis=1, keepdims=True), rtol=1e-12, atol=1e-12)
-    turned = np.moveaxis(first, 1, 0)
-    np.testing.assert_array_equal(
-        lanes.fold(layout, jnp.maximum, 0, jnp.asarray(turned)), turned.max(axis=0, keepdims=True)
-    )

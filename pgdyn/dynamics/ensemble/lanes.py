@@ -189,12 +189,14 @@ class Anchor(NamedTuple):
         reward: [P, K, L], the training reward, plus kl log ref under a reverse KL, less that of the likeliest output.
         base: [P, 1, L], the likeliest output's true reward.
         true: [P, K, L], the true reward less `base`; None where there is no target.
+        modal: [P, K, L], whether an output is near the mode; None where no penalty goes by log pi.
     """
 
     peak: Array
     reward: Array
     base: Array | None
     true: Array | None
+    modal: Array | None
 
 
 def anchor(layout: Layout, objective: Objective, shared: Shared, lane: Lane, state: Array) -> Anchor | None:
@@ -211,12 +213,14 @@ def anchor(layout: Layout, objective: Objective, shared: Shared, lane: Lane, sta
 
     true = lane.problem.true_reward
     reward = lane.problem.proxy_reward if objective.reward == "proxy" else true
-    kl, _ = _penalties(objective, lane, z)
-    if kl is not None and objective.kl_direction == "reverse":
+    kl, entropy = _penalties(objective, lane, z)
+    reverse = kl is not None and objective.kl_direction == "reverse"
+    if kl is not None and reverse:
         reward = reward + kl * lane.reference
+    near = modal if reverse or entropy is not None else None
     if lane.goal is None:
-        return Anchor(peak, reward - base(reward), None, None)
-    return Anchor(peak, reward - base(reward), base(true), true - base(true))
+        return Anchor(peak, reward - base(reward), None, None, near)
+    return Anchor(peak, reward - base(reward), base(true), true - base(true), near)
 
 
 def _penalties(objective: Objective, lane: Lane, like: Array) -> tuple[Array | None, Array | None]:
@@ -271,18 +275,20 @@ def _plain_slope(
     r"""The slope of V - kl * KL + entropy * H, as that of `Objective.logit_gradient`, with one exponential an output.
 
     dJ/dz = w pi (f - <pi, f>) with f = r - kl (log pi - log ref) - entropy log pi. As nothing changes when the same is
-    added to f of every output, log pi may be replaced by z - max z: no logarithm, nor anything else that could be done
-    once a step. A forward KL is w kl (ref - pi) instead.
+    added to f of every output, log pi may be replaced by z less that of the likeliest: no logarithm, nor anything else
+    that could be done once a step, and f is 0 there. A forward KL is w kl (ref - pi) instead.
     """
     kl, entropy = _penalties(objective, lane, z)
     forward = kl is not None and objective.kl_direction == "forward"
-    slopes = [weight for weight in (None if forward else kl, entropy) if weight is not None]
+    weights = [weight for weight in (None if forward else kl, entropy) if weight is not None]
     above = z - anchor.peak
     unnormalised = jnp.exp(above)
     inverse = 1 / fold(layout, jnp.add, 1, unnormalised)
     signal = anchor.reward
-    if slopes:
-        signal = signal - sum(slopes[1:], slopes[0]) * above
+    if anchor.modal is not None:
+        # What the likeliest output has moved by since the step began would cost it the digits that the anchor keeps.
+        moved = fold(layout, jnp.maximum, 1, jnp.where(anchor.modal, above, -jnp.inf))
+        signal = signal - sum(weights[1:], weights[0]) * (above - moved)
     mean = fold(layout, jnp.add, 1, unnormalised, signal) * inverse
     scale = inverse * lane.problem.prompt_weights[:, None] if layout.weighted else inverse
     gradient = unnormalised * scale * (signal - mean)
