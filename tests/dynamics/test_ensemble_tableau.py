@@ -54,14 +54,17 @@ def test_error_estimates_vanish_to_their_orders():
 def test_order_eight_is_measured(fused):
     """Oracle: y' = y (1 - y) from 1/2 is the logistic function; the error of fixed steps falls as h^8."""
     layout = Layout("tabular", False, True, False, False, False, fused)
+
+    def logistic(y):
+        return y * (1 - y), None
+
     errors = []
     counts = np.array([3, 4, 6])
     for count in counts:
         state, step = jnp.full((1, 1), 0.5), jnp.full(1, 6.0 / count)
         for _ in range(count):
             memory = stepper.scratch(layout, state)
-            field = lambda y: (y * (1 - y), None)  # noqa: E731
-            state, *_ = stepper._take_step(layout, field, state, state * (1 - state), step, memory)
+            state, *_ = stepper._take_step(layout, logistic, state, state * (1 - state), step, memory)
         errors.append(abs(state.item() - 1 / (1 + np.exp(-6.0))))
     order = -np.polyfit(np.log(counts), np.log(errors), 1)[0]
     assert 7 < order < 10, (order, errors)

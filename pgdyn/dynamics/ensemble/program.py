@@ -12,7 +12,7 @@ block runs out. The last lanes may be handed back unended, to go on with those o
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -196,25 +196,26 @@ def compiled(
     jitted = jax.jit(run, compiler_options=_compiler_options(platform, layout.fused))
     if not layout.fused:
         return Program(jitted, stands, found)
-    plain = compiled(layout._replace(fused=False), static, lanes, places, mesh, platform, constants)
-    return Program(_EitherWay(jitted, plain.run), stands, found)
+    apart = partial(compiled, layout._replace(fused=False), static, lanes, places, mesh, platform, constants)
+    return Program(_EitherWay(jitted, lambda: apart().run), stands, found)
 
 
 class _EitherWay:
     """A fused program, or a plain one where the former cannot be compiled, as under other versions of XLA it may be."""
 
-    def __init__(self, fused: Callable[..., Array], plain: Callable[..., Array]):
-        self._run, self._plain = fused, plain
+    def __init__(self, fused: Callable[..., Array], make_plain: Callable[[], Callable[..., Array]]):
+        self._fused, self._make_plain = fused, make_plain
+        self._plain: Callable[..., Array] | None = None
 
     def __call__(self, *arguments: Any) -> Array:
-        run = self._run  # another thread may change it
-        try:
-            return run(*arguments)
-        except jax.errors.JaxRuntimeError as error:
-            if run is self._plain or "UNIMPLEMENTED" not in str(error):
-                raise
-            self._run = self._plain
-            return self._plain(*arguments)
+        if self._plain is None:
+            try:
+                return self._fused(*arguments)
+            except jax.errors.JaxRuntimeError as error:
+                if "UNIMPLEMENTED" not in str(error):
+                    raise
+                self._plain = self._make_plain()
+        return self._plain(*arguments)
 
 
 def structure(tree: Any) -> tuple[Any, tuple[tuple[tuple[int, ...], Any], ...]]:

@@ -114,7 +114,8 @@ def scratch(layout: Layout, state: Array) -> Scratch | None:
     """The memory that steps from `state` need."""
     if not layout.fused:
         return None
-    return Scratch(jnp.zeros((len(tableau.STAGES) + 1, *state.shape)), jnp.zeros((2, *state.shape)))
+    sizes = (len(tableau.STAGES) + 1, 2)
+    return Scratch(*(jnp.zeros((size, *state.shape), state.dtype) for size in sizes))
 
 
 def _take_step(
