@@ -40,7 +40,7 @@ def together(work: Callable[[], None], threads: int, stop: Callable[[], None]) -
             stop()
             raise
 
-    others = [_beside(threads - 1).submit(guarded) for _ in range(threads - 1)]
+    others = [pool(threads - 1).submit(guarded) for _ in range(threads - 1)]
     try:
         guarded()
         for other in others:
@@ -79,7 +79,8 @@ def each(work: Callable[[Item], None], items: Iterable[Item], threads: int | Non
 
 
 @lru_cache
-def _beside(threads: int) -> ThreadPoolExecutor:
+def pool(threads: int) -> ThreadPoolExecutor:
+    """So many threads, the same ones at every call."""
     # As many as are asked for and no more: a thread just done is not yet known as idle, and quick calls in a row would
     # add another one now and then.
     return ThreadPoolExecutor(threads, thread_name_prefix="pgdyn")

@@ -6,6 +6,7 @@ checked; the same call on concrete values checks everything.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
@@ -90,8 +91,9 @@ def require(name: str, array: Any, good: Any, rule: str) -> None:
 
 def require_finite(name: str, array: Any) -> None:
     """Raises ValueError naming the first entry that is nan or infinite."""
-    if not is_traced(array):
-        require(name, array, np.isfinite(array), f"every entry of {name} must be finite")
+    if is_traced(array) or (np.ndim(array) == 0 and math.isfinite(array)):
+        return
+    require(name, array, np.isfinite(array), f"every entry of {name} must be finite")
 
 
 def scalar(name: str, value: Any, *, positive: bool = False, minimum: float | None = None) -> Any:

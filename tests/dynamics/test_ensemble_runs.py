@@ -1,6 +1,11 @@
-"""How calls of `flow_many` behave: lanes that do not touch one another, threads, devices, failures, refusals."""
+"""How calls of `flow_many` behave: lanes that do not touch one another, cores, devices, failures, refusals."""
 
-import time
+import dataclasses
+import os
+import pathlib
+import subprocess
+import sys
+import threading
 
 import equinox as eqx
 import jax
@@ -8,15 +13,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from compilations import Compilations
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import pgdyn
-from pgdyn.dynamics.ensemble import lanes, program, schedule, table
+from pgdyn.dynamics.ensemble import block, lanes, launch, program, schedule, table
 
 ONE = jax.local_devices()[:1]
 MARK = 10_000  # more steps than any lane here takes
 FIELDS = ("params", "log_policy", "true_value", "proxy_value", "hitting_time", "steps", "result")
+TESTS = str(pathlib.Path(__file__).parent.parent)
 T1, TARGET = 500.0, 0.5
 COUNT = 900  # far more than are stepped at once
 
@@ -72,10 +78,71 @@ def test_lanes_with_features_do_not_depend_on_neighbours(shared):
     assert_same_bits(run(batch[np.arange(5, 6)]), expected, among=slice(5, 6))
 
 
-@pytest.mark.parametrize("threads", [1, 3])
-def test_any_number_of_threads(problems, whole, threads, monkeypatch):
-    monkeypatch.setattr(schedule.cores, "count", lambda: threads)
+@pytest.mark.parametrize("many", [False, True])
+@pytest.mark.parametrize("streams", [True, False])
+@pytest.mark.parametrize("count", [1, 3])
+def test_any_number_of_cores(problems, whole, count, streams, many, monkeypatch):
+    """With one hand or many each, begun as calls of streams of their own or in threads where XLA has no streams."""
+    monkeypatch.setattr(schedule.cores, "count", lambda: count)
+    begun, at_ends = [], []
+    begin, end = schedule._begin, schedule._end
+    monkeypatch.setattr(schedule, "_begin", lambda *given: begun.append(given[-2]) or begin(*given))
+    monkeypatch.setattr(schedule, "_end", lambda *given: at_ends.append(len(begun)) or end(*given))
+    if not streams:
+        monkeypatch.setattr(launch, "_stream", None)
+    if many:
+        monkeypatch.setattr(schedule, "_BLOCK", 2)
     assert_same_bits(run(problems), whole)
+    assert set(begun) == set(range(count))
+    assert at_ends[0] == count * (2 if many else 1)  # begun before any was waited for
+    assert (len(begun) > 2 * count) == many
+
+
+def test_where_calls_wait_to_begin_another(problems, whole):
+    """Where JAX was told to run calls in the thread that makes them."""
+    code = """
+import sys, jax
+jax.config.update("jax_cpu_enable_async_dispatch", False)
+from dynamics.test_ensemble_runs import COUNT, FIELDS, run, tabular
+from pgdyn.dynamics.ensemble import launch
+assert not launch._begins_without_waiting()
+found = run(tabular())
+sys.stdout.buffer.write(b"".join(getattr(found, name).tobytes() for name in FIELDS))
+"""
+    environment = {**os.environ, "PYTHONPATH": TESTS}
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, env=environment, timeout=200)
+    assert ran.stdout == b"".join(getattr(whole, name).tobytes() for name in FIELDS), ran.stderr.decode()
+
+
+def test_two_calls_at_once(problems, whole):
+    """From two threads, each of which has streams of its own."""
+    found = []
+    threads = [threading.Thread(target=lambda: found.append(run(problems))) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for each in found:
+        assert_same_bits(each, whole)
+    assert len(found) == 2
+
+
+@pytest.mark.parametrize("streams", [True, False])
+def test_calls_on_different_cores_run_beside_each_other(streams, monkeypatch):
+    """A short call, begun after a long one on another core, ends before it; results are those of the right call."""
+    if not streams:
+        monkeypatch.setattr(launch, "_stream", None)
+
+    @jax.jit
+    def count_to(limit):
+        return jax.lax.while_loop(lambda x: x[0] < limit, lambda x: x + jnp.cos(0 * x), jnp.zeros(1000))
+
+    count_to(1.0).block_until_ready()
+    long = launch.begin(lambda: count_to(1e5), 0, 2)
+    short = launch.begin(lambda: count_to(7.0), 1, 2)
+    assert short.result()[0] == 7
+    assert not long.is_ready()
+    assert long.result()[0] == 1e5 and long.is_ready() and short.is_ready()
 
 
 def test_what_is_looked_at_together_does_not_matter(problems, whole, monkeypatch):
@@ -89,7 +156,7 @@ def test_what_is_looked_at_together_does_not_matter(problems, whole, monkeypatch
 def test_stragglers_are_followed_up(reference, target, monkeypatch):
     """Lanes that are handed back as soon as any may be, over and over, or never, end alike to the last bit."""
     rng = np.random.default_rng(4)
-    own = rng.normal(size=(140, 2, 3, 7))  # more parameters than logits: the state is that of the kernel
+    own = rng.normal(size=(300, 2, 3, 7))  # more parameters than logits: the state is that of the kernel
     batches = [tabular(300), pgdyn.Problem.linear(own, rng.uniform(-1, 1, own.shape[:-1]), temperature=1.5)]
     monkeypatch.setattr(schedule.cores, "count", lambda: 1)
     monkeypatch.setattr(schedule, "_BLOCK", 2)
@@ -99,11 +166,11 @@ def test_stragglers_are_followed_up(reference, target, monkeypatch):
         ends, back = [], []
         for share in (0.0, 0.95):
             monkeypatch.setattr(schedule, "_LEAVE", share)
-            play = schedule._run
+            end = schedule._end
             handed_back = []
 
-            def counted(job, *block, play=play, handed_back=handed_back):
-                waiting = play(job, *block)
+            def counted(job, ended, end=end, handed_back=handed_back):
+                waiting = end(job, ended)
                 # Steps are the first whole numbers of how a lane stands: a mark that must be there at its end.
                 tried = next(start for _, dtype, start, _ in job.program.stands.leaves if dtype == np.int32)
                 waiting.stands[:, tried] += MARK
@@ -111,42 +178,48 @@ def test_stragglers_are_followed_up(reference, target, monkeypatch):
                 return waiting
 
             with monkeypatch.context() as patch:
-                patch.setattr(schedule, "_run", counted)
+                patch.setattr(schedule, "_end", counted)
                 ends.append(run(batch, **options))
             back.append(sum(handed_back))
         assert back[0] == 0 < 40 < back[1]
         np.testing.assert_equal(np.sum(ends[1].steps // MARK), back[1])
-        assert_same_bits(ends[0], eqx.tree_at(lambda end: end.steps, ends[1], ends[1].steps % MARK))
+        assert_same_bits(ends[0], dataclasses.replace(ends[1], steps=ends[1].steps % MARK))
 
 
 @pytest.mark.parametrize("share", [1 / 64, 1.0])
 def test_when_places_are_taken_over_does_not_matter(problems, whole, share, monkeypatch):
     """One by one, or all at once when the last has ended."""
-    monkeypatch.setattr(program, "_CHANGED", share)
+    monkeypatch.setattr(block, "_CHANGED", share)
     monkeypatch.setattr(program, "compiled", program.compiled.__wrapped__)
     assert_same_bits(run(problems), whole)
 
 
 @settings(deadline=None)
-@given(st.integers(1, 5000), st.integers(1, 600), st.integers(1, 600), st.integers(1, 9))
-def test_every_lane_is_dealt_once(lanes, least, more, workers):
+@given(st.integers(1, 5000), st.integers(1, 600), st.integers(1, 600), st.integers(1, 9), st.integers(1, 3))
+@example(2483, 129, 32, 6, 3)
+def test_every_lane_is_dealt_once(lanes, least, more, workers, ahead):
     """Hands have no more lanes than they may, ascending, and are spread evenly over all of them."""
-    hands = schedule._Hands(lanes, least, least + more, workers)
-    dealt = []
-    while True:
-        last = hands.last
-        hand = next(hands, None)
-        if hand is None:
-            break
+    dealt = list(schedule.deal(lanes, least, least + more, workers, ahead))
+    for i, (hand, sure) in enumerate(dealt):
         assert 0 < len(hand) <= least + more and (np.diff(hand) > 0).all()
-        assert len(hand) >= min(least, -(-lanes // workers)) or last
         gaps = np.diff([*hand, hand[0] + lanes])
         assert gaps.max() <= 4 * lanes / len(hand) + 1
-        dealt.append(hand)
-    np.testing.assert_array_equal(np.sort(np.concatenate(dealt)), np.arange(lanes))
-    hands = schedule._Hands(lanes, least, least + more, workers)
-    hands.close()
-    assert list(hands) == []
+        assert len(hand) >= least or i == len(dealt) - 1 or len(dealt) <= workers
+        if sure:  # all cores take as many as they take ahead, and this one another
+            assert len(dealt) - i - 1 >= ahead * workers
+    np.testing.assert_array_equal(np.sort(np.concatenate([hand for hand, _ in dealt])), np.arange(lanes))
+    assert len(dealt) >= min(lanes, workers)
+
+
+def test_the_hardest_lanes_come_first():
+    """By how much likelier the likeliest output is than the best one, at the slowest prompt."""
+    policy = np.array([[[0.9, 0.1], [0.5, 0.5]], [[0.1, 0.9], [0.7, 0.3]], [[0.2, 0.8], [0.02, 0.98]]])
+    batch = jax.tree.map(np.asarray, pgdyn.Problem.tabular(policy, np.broadcast_to([0.0, 1.0], policy.shape)))
+    objective = pgdyn.Objective()
+    layout = lanes.choose_layout(batch, objective, "euclidean", False, "cpu")
+    ordered = table.Table(layout, batch, objective, np.ones(3), None)
+    np.testing.assert_array_equal(ordered.order, [0, 1, 2])
+    np.testing.assert_allclose(table.difficulty(batch, None, objective), np.log([9, 7 / 3, 1]), atol=1e-12)
 
 
 def test_devices(problems, whole):
@@ -246,52 +319,37 @@ def test_stop_at_target(problems, whole):
 # ---------------------------------------------------------------- progress
 
 
-def test_progress_counts_to_n_one_call_at_a_time(problems, whole, monkeypatch):
+def test_progress_counts_to_n_in_the_calling_thread(problems, whole, monkeypatch):
     monkeypatch.setattr(schedule.cores, "count", lambda: 3)
-    seen, inside = [], []
-
-    def progress(done, total):
-        inside.append(1)
-        assert len(inside) == 1
-        time.sleep(0.001)
-        seen.append((done, total))
-        inside.pop()
-
-    assert_same_bits(run(problems, progress=progress), whole)
-    done = [count for count, _ in seen]
-    assert done == sorted(set(done)) and done[-1] == COUNT
-    assert {total for _, total in seen} == {COUNT}
+    monkeypatch.setattr(schedule, "_BLOCK", 2)
+    seen = []
+    found = run(problems, progress=lambda done, total: seen.append((done, total, threading.get_ident())))
+    assert_same_bits(found, whole)
+    done = [count for count, *_ in seen]
+    assert done == sorted(set(done)) and done[-1] == COUNT and len(done) > 3
+    assert {(total, thread) for _, total, thread in seen} == {(COUNT, threading.get_ident())}
 
 
-@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("streams", [True, False])
+@pytest.mark.parametrize("count", [1, 3])
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
-def test_an_error_in_progress_ends_the_call(problems, whole, error, threads, monkeypatch):
-    """No further call, no thread at work, no block begun that was not in hand; the next call is whole again."""
-    monkeypatch.setattr(schedule.cores, "count", lambda: threads)
+def test_an_error_in_progress_ends_the_call(problems, whole, error, count, streams, monkeypatch):
+    """No further call, no block begun that was not begun already; the next call is whole again."""
+    monkeypatch.setattr(schedule.cores, "count", lambda: count)
+    if not streams:
+        monkeypatch.setattr(launch, "_stream", None)
     begun, calls = [], []
-    run_block = schedule._run
-    monkeypatch.setattr(schedule, "_run", lambda *block: begun.append(1) or run_block(*block))
-    at_work = []
-    play = schedule._play
-
-    def count_threads(*given):
-        at_work.append(1)
-        try:
-            play(*given)
-        finally:
-            at_work.pop()
-
-    monkeypatch.setattr(schedule, "_play", count_threads)
+    begin = schedule._begin
+    monkeypatch.setattr(schedule, "_begin", lambda *given: begun.append(1) or begin(*given))
 
     def progress(done, total):
         calls.append(done)
         raise error("enough")
 
     with pytest.raises(error, match="enough"):
-        run(problems[np.tile(np.arange(COUNT), 9)], progress=progress)  # five hands and more
+        run(problems[np.tile(np.arange(COUNT), 9)], progress=progress)
     assert len(calls) == 1
-    assert len(begun) <= 2 * threads + 1
-    assert not at_work
+    assert len(begun) == 2 * count
     assert_same_bits(run(problems), whole)
 
 
@@ -327,7 +385,7 @@ def weights_of(count, weight=0.1):
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"t1": 0.0}, r"t1\[0\] is 0; the end time must be positive"),
+        ({"t1": 0.0}, r"t1 is 0; the end time must be positive"),
         ({"t1": np.array([1.0, -1.0, 2.0])}, r"t1\[1\] is -1; the end time must be positive"),
         ({"t1": np.ones(4)}, r"t1 has shape \(4,\); it must be one number or one for each of 3 problems"),
         ({"t1": np.inf}, "t1 is inf; every entry of t1 must be finite"),

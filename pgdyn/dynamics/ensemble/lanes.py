@@ -19,7 +19,6 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float, Shaped
 
 from pgdyn import policy
@@ -99,8 +98,8 @@ def choose_layout(problems: Problem, objective: Objective, geometry: str, stop: 
         form = "params"
     else:
         form = "kernel"
-    weighted = bool(np.any(np.asarray(problems.prompt_weights) != 1))
-    scaled = bool(np.any(np.asarray(problems.temperature) != 1))
+    weighted = bool((problems.prompt_weights != 1).any())
+    scaled = bool((problems.temperature != 1).any())
     outputs = problems.num_prompts * problems.num_outputs
     numbers = {"tabular": 0, "params": outputs * problems.params_shape[-1], "kernel": outputs**2}[form]
     small = outputs <= _FUSED and numbers <= _FUSED_FEATURES

@@ -7,7 +7,6 @@ have work left (`schedule`). `backend="diffrax"` is `flow` under `jax.vmap`, for
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
@@ -63,7 +62,7 @@ def flow_many(
         max_steps: step budget of each flow; one that spends it stops where it is and says so.
         backend: "engine", or "diffrax" for `flow` under `jax.vmap`: more than ten times slower, differentiable; it
             always runs to t1, and a flow that cannot has nan for its end.
-        progress: called with (flows ended, N) from time to time, never from two threads at once.
+        progress: called with (flows ended, N) from time to time, in the calling thread.
         devices: the devices that the engine uses, of one kind; None for all local ones.
 
     Returns:
@@ -90,9 +89,7 @@ def flow_many(
         raise ValueError("flow_many needs at least one problem, and this batch is empty")
     if devices is not None and len(devices) == 0:
         raise ValueError("devices is empty; give at least one, or None for all local ones")
-    end = _per_problem("t1", t1, size)
-    if not validate.is_traced(end):
-        validate.require("t1", end, end > 0, "the end time must be positive")
+    end = _per_problem("t1", t1, size, positive="the end time must be positive")
     goal = None if target is None else _per_problem("target", target, size)
     if stop_at_target and goal is None:
         raise ValueError("stop_at_target needs a target")
@@ -129,13 +126,16 @@ def flow_many(
     return Outcome(**fields, settings=settings)
 
 
-def _per_problem(name: str, value: Any, size: int) -> Any:
+def _per_problem(name: str, value: Any, size: int, positive: str = "") -> Any:
     array = validate.as_floats(name, value)
     if array.shape not in ((), (size,)):
         raise ValueError(f"{name} has shape {array.shape}; it must be one number or one for each of {size} problems")
     validate.require_finite(name, array)
-    xp = jnp if validate.is_traced(array) else np
-    return xp.broadcast_to(array, (size,))
+    if validate.is_traced(array):
+        return jnp.broadcast_to(array, (size,))
+    if positive and not (good := array > 0).all():
+        validate.require(name, array, good, positive)
+    return array if array.ndim else np.full(size, array)
 
 
 def _require_weights(objective: Objective, size: int) -> None:
@@ -171,25 +171,23 @@ def _engine(
     size = len(problems)
     # On the host from here on: JAX would compile the slices of a batch anew for every N.
     problems = jax.tree.map(np.asarray, problems)
-    objective = jax.tree.map(lambda leaf: np.asarray(leaf) if np.ndim(leaf) == 1 else leaf, objective)
+    if not all(isinstance(weight, float) for weight in (objective.kl, objective.entropy)):
+        objective = jax.tree.map(lambda leaf: np.asarray(leaf) if np.ndim(leaf) == 1 else leaf, objective)
     devices = jax.local_devices() if devices is None else list(devices)
     layout = choose_layout(problems, objective, geometry, stop, devices[0].platform)
     return schedule.solve(layout, problems, objective, t1, goal, control, _Ticker(size, progress), devices)
 
 
 class _Ticker:
-    """Counts ended flows and reports them one caller at a time."""
+    """Counts ended flows and reports them."""
 
     def __init__(self, size: int, progress: Callable[[int, int], None] | None):
-        self._size, self._progress, self._done, self._lock = size, progress, 0, threading.Lock()
+        self._size, self._progress, self._done = size, progress, 0
 
     def __call__(self, more: int) -> None:
-        with self._lock:
-            self._done += more
-            if self._progress is not None and more:
-                report, self._progress = self._progress, None
-                report(self._done, self._size)
-                self._progress = report  # one that raises is not called again
+        self._done += more
+        if self._progress is not None and more:
+            self._progress(self._done, self._size)
 
 
 def _reference(

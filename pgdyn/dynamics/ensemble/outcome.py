@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Any
 
-import equinox as eqx
+import jax
 import numpy as np
 from jaxtyping import Float, Int
 
 from pgdyn.dynamics.result import Result
 
 
-class Outcome(eqx.Module):
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Outcome:
     """The ends of N flows. Arrays are NumPy's from the engine, JAX's from a traced reference run.
 
     Attributes:
@@ -32,7 +35,7 @@ class Outcome(eqx.Module):
     hitting_time: Float[Any, " N"]
     steps: Int[Any, " N"]
     result: Int[Any, " N"]
-    settings: tuple[tuple[str, Any], ...] = eqx.field(static=True)
+    settings: tuple[tuple[str, Any], ...] = field(metadata={"static": True})
 
     @property
     def message(self) -> str:

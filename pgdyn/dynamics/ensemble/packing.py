@@ -68,9 +68,10 @@ class Packing(NamedTuple):
         leaves = [np.empty((lanes, *shape), dtype) for shape, dtype, _, _ in self.leaves]
         return jax.tree.unflatten(self.treedef, leaves)
 
-    def fill(self, rows: np.ndarray, tree: Any) -> None:
-        """Writes a tree of arrays [L, ...] into rows [L, R]."""
+    def fill(self, rows: np.ndarray, tree: Any, chosen: np.ndarray | None = None) -> None:
+        """Writes a tree of arrays [L, ...] into rows [L, R]; of arrays [N, ...] those that are chosen."""
         for leaf, (*_, start, stop) in zip(jax.tree.leaves(tree), self.leaves, strict=True):
+            leaf = leaf if chosen is None else leaf.take(chosen, axis=0)
             rows[:, start:stop] = leaf.reshape(len(rows), stop - start)
 
     def take_apart(self, rows: np.ndarray) -> Any:

@@ -1,30 +1,31 @@
 """Who runs which lanes when: lanes dealt into hands, cores or devices beside each other, stragglers passed on.
 
 The lanes of a batch, ordered by predicted difficulty, are dealt like cards: hands of which each is a fair sample of the
-batch, its hardest lanes first. A core takes one after the other, and runs each as a block of a compiled program
-(`program`). The few lanes of a block that take longest are handed back and go on with the next: none holds up others.
+batch, its hardest lanes first. Each is run as a block of a compiled program (`program`), on a core that has one more to
+come when it is done (`launch`). The few lanes of a block that take longest are handed back and go on with a later one:
+none holds up others.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
-import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Any, NamedTuple
 
-import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
 from pgdyn import cores
-from pgdyn.dynamics.ensemble import program
+from pgdyn.dynamics.ensemble import launch, program
+from pgdyn.dynamics.ensemble.block import Arrays, Common, Constants, Order
 from pgdyn.dynamics.ensemble.lanes import Layout
 from pgdyn.dynamics.ensemble.packing import Packing
-from pgdyn.dynamics.ensemble.program import Common, Program
+from pgdyn.dynamics.ensemble.program import Program
 from pgdyn.dynamics.ensemble.stepper import RUNNING, Control
 from pgdyn.dynamics.ensemble.table import Table
 from pgdyn.objective import Objective
@@ -38,13 +39,17 @@ class Size(NamedTuple):
         places: lanes that are stepped at once.
         block: lanes that one call of a compiled program has, at most; a multiple of `places`.
         leave: lanes that it hands back, at most; not all of `places`.
-        least: fresh lanes that are worth a call.
+        least: fresh lanes that are worth a call, where there are many.
+        worth: lanes that are worth a core.
+        ahead: blocks begun on a core, of which one runs; with 2 it need not wait for the next to be laid out.
     """
 
     places: int
     block: int
     leave: int
     least: int
+    worth: int
+    ahead: int
 
 
 # Measured on cores of 48 KiB first-level and 2 MiB second-level cache. In one kernel XLA writes loops over so few lanes
@@ -62,6 +67,11 @@ _BLOCK = 32  # times the places, at most
 _BLOCK_DATA = 2**20  # numbers of a block's lanes, where it is more than twice the places
 _LEAVE = 0.5  # of the places
 _LEAST, _LEAST_FUSED = 1, 8  # times the places: what a call costs on the host is little beside it
+_WORTH, _WORTH_FUSED = 1, 4  # times the places: they take longer than a call costs on the host
+_AHEAD, _AHEAD_FUSED = 1, 2  # what takes many times as long as to lay it out had better wait for lanes handed back
+_LOOK, _LOOK_MOST = 1e-4, 1e-3  # seconds between looks at which blocks have ended: a look may cost a hundredth of one
+_PATIENCE = 0.25  # of the time since one has ended, before the next look
+_LOOKS = 2  # at least, before waiting for one: meanwhile Linux sees when two have been put on one core
 _ACCELERATOR_STATE = 2**22
 _ACCELERATOR_LEAVE = 0.15
 _STRIDES = 100  # looked at, at most
@@ -76,7 +86,7 @@ def choose_size(layout: Layout, problems: Problem, platform: str) -> Size:
         # Room for all, lest places be changed, which is done one by one; by powers of 2, lest every N be compiled anew.
         most = _ACCELERATOR_STATE // max(outputs, own)
         places = max(16, min(most // 16 * 16, 1 << (len(problems) - 1).bit_length()))
-        return Size(places, places, int(_ACCELERATOR_LEAVE * places), places)
+        return Size(places, places, int(_ACCELERATOR_LEAVE * places), places, places, _AHEAD)
     if layout.fused:
         places = _FUSED_PLACES_FEW if outputs <= _FUSED_FEW else _FUSED_PLACES
     elif layout.form == "params" and not own:
@@ -84,7 +94,8 @@ def choose_size(layout: Layout, problems: Problem, platform: str) -> Size:
     else:
         places = max(16, min(_STATE // outputs, _DATA // max(own, 1), _MOST) // 16 * 16)
     block = places * max(2, min(_BLOCK, _BLOCK_DATA // (places * (6 * outputs + own))))
-    return Size(places, block, int(_LEAVE * places), places * (_LEAST_FUSED if layout.fused else _LEAST))
+    least, worth, ahead = (_LEAST_FUSED, _WORTH_FUSED, _AHEAD_FUSED) if layout.fused else (_LEAST, _WORTH, _AHEAD)
+    return Size(places, block, int(_LEAVE * places), places * least, places * worth, ahead)
 
 
 def _own_numbers(layout: Layout, problems: Problem) -> int:
@@ -115,7 +126,7 @@ def solve(
         t1: [N], end times.
         goal: [N], targets, or None.
         control: tolerances and budgets.
-        tick: called, from any thread, with the number of lanes that have ended since its last call.
+        tick: called with the number of lanes that have ended since its last call.
         devices: the devices to use; several split every block between them.
     """
     alone = len(devices) == 1 and devices[0] == jax.local_devices()[0]  # where JAX computes unasked
@@ -123,73 +134,74 @@ def solve(
     platform = devices[0].platform
     size = choose_size(layout, problems, platform)
     table = Table(layout, problems, objective, t1, goal)
-    # Weights of [N] are in the lanes; here they would make every N a program of its own.
-    common = jax.tree.map(lambda leaf: jnp.zeros(()) if np.ndim(leaf) == 1 else leaf, objective)
-    weights, static = eqx.partition(common, eqx.is_array)
-    constants = program.structure((weights, table.shared))
-    made = program.compiled(layout, static, table.packing, size.places, mesh, platform, constants)
+    arrays, constants = Constants.of(Common(objective, table.shared))
+    made = program.compiled(layout, constants, table.packing, size.places, mesh, platform)
     found = _Found(table.order, made.found)
-    job = Job(table, Common(weights, table.shared, control, None), made, size, len(devices), found)
-    workers = cores.count() if alone and platform == "cpu" else 1
+    stands = np.empty((0, made.stands.size))
+    none = _Waiting(np.empty(0, int), np.empty((0, table.packing.size)), stands)
+    nowhere = _aligned((len(devices) * size.places, made.stands.size))
+    nowhere[:] = 0
+    job = Job(table, arrays, Control(*map(float, control)), made, size, len(devices), found, none, nowhere)
+    lanes = len(table.order)
+    workers = min(cores.count(), -(-lanes // size.worth)) if alone and platform == "cpu" else 1
     most = len(devices) * (size.block - size.leave)
-    _share_out(workers, partial(_play, job, tick), len(table.order), len(devices) * size.least, most)
+    _play(job, tick, deal(lanes, len(devices) * size.least, most, workers, size.ahead), workers)
     return {**found.arrays, "params": table.params(found.arrays["params"])}
 
 
 @dataclass(frozen=True)
 class Job:
-    """What the threads of one call have in common."""
+    """What the blocks of one call have in common.
+
+    Attributes:
+        table: the lanes.
+        arrays: that all lanes use.
+        control: tolerances and budgets.
+        program: what runs a block.
+        size: of a block.
+        devices: how many share it.
+        found: what is found.
+        none: no lanes that wait.
+        nowhere: where lanes stand when none is resumed: a block's `stands`, never read.
+    """
 
     table: Table
-    common: Common
+    arrays: Arrays
+    control: Control
     program: Program
     size: Size
     devices: int
     found: _Found
+    none: _Waiting
+    nowhere: np.ndarray
 
 
-def _share_out(workers: int, work: Callable[[_Hands], None], lanes: int, least: int, most: int) -> None:
-    """`work(hands)` in up to `workers` threads, which take the hands between them.
+def deal(lanes: int, least: int, most: int, workers: int, ahead: int) -> Iterator[tuple[np.ndarray, bool]]:
+    """Hands of lanes, each lane in one, spread evenly over all of them: arrays of their numbers, ascending.
 
-    An error in one of them, or an interrupt, closes the hands: the others end with what they hold.
+    One hand a core where that is enough. Else multiples of N over the golden ratio, which are spread evenly wherever
+    they begin and end; shorter hands towards the end, lest one core be left with work when the others have none.
+
+    Args:
+        lanes: N.
+        least: lanes of a hand, where there are as many and it is not the only one of its core.
+        most: lanes of a hand.
+        workers: how many cores there are.
+        ahead: hands that a core takes before the first is played.
+
+    Yields:
+        A hand, and whether so many are left that every core will get another when it has played this one.
     """
-    hands = _Hands(lanes, least, most, workers)
-    cores.together(partial(work, hands), min(workers, lanes), hands.close)
-
-
-class _Hands(Iterator[np.ndarray]):
-    """Deals lanes into hands, and gives each once, to whichever thread asks first: arrays of their numbers, ascending.
-
-    Any hand is spread evenly over all lanes: multiples of N over the golden ratio are, wherever they begin and end.
-    Hands are shorter towards the end, lest one thread be left with work when the others have none.
-    """
-
-    def __init__(self, lanes: int, least: int, most: int, workers: int):
-        """Of lanes 0 to `lanes` - 1, for so many threads, by `least` to `most` of them."""
-        self.closed = False
-        self._left, self._lanes, self._workers = lanes, lanes, workers
-        self._least, self._most = min(least, most, -(-lanes // workers)), most
-        self._stride = even_stride(lanes)
-        self._lock = threading.Lock()
-
-    def __next__(self) -> np.ndarray:
-        with self._lock:
-            if self.closed or self._left == 0:
-                raise StopIteration
-            share = self._left if self._workers == 1 else self._left // (2 * self._workers)
-            stop = self._left
-            self._left -= min(max(self._least, share), self._most, stop)
-            start = self._left
-        return np.sort(np.arange(start, stop) * self._stride % self._lanes)
-
-    @property
-    def last(self) -> bool:
-        """Whether too few are left for every thread to get another."""
-        return self._left < self._workers * self._least
-
-    def close(self) -> None:
-        """Gives nothing more."""
-        self.closed = True
+    if lanes <= workers * most:
+        for first in range(min(workers, lanes)):
+            yield np.arange(first, lanes, workers), False
+        return
+    stride, left, least = even_stride(lanes), lanes, min(least, most)
+    while left:
+        size = min(max(least, left // (max(2, ahead) * workers)), most, left)
+        numbers = np.arange(left - size, left) * stride % lanes
+        left -= size
+        yield np.sort(numbers), left >= ahead * workers * least
 
 
 @lru_cache
@@ -221,7 +233,7 @@ def _largest_quotient(one: int, other: int) -> int:
 
 
 class _Found:
-    """What is found of every problem: arrays [N, ...], filled by several threads."""
+    """What is found of every problem: arrays [N, ...]."""
 
     def __init__(self, order: np.ndarray, packing: Packing):
         self._order = order
@@ -242,46 +254,99 @@ class _Waiting(NamedTuple):
     stands: np.ndarray
 
 
-def _play(job: Job, tick: Callable[[int], None], hands: _Hands) -> None:
-    """One thread's work: a hand after the other, each with the lanes that the one before handed back."""
-    nothing = np.empty(0, int)
-    waiting = _Waiting(nothing, np.empty((0, job.table.packing.size)), np.empty((0, job.program.stands.size)))
-    while not hands.closed:
-        hand = next(hands, nothing)
-        lanes = len(waiting.numbers) + len(hand)
-        if lanes == 0:
-            return
-        waiting = _run(job, waiting, hand, 0 if hands.last else job.size.leave)
-        tick(lanes - len(waiting.numbers))
+def _play(job: Job, tick: Callable[[int], None], hands: Iterator[tuple[np.ndarray, bool]], workers: int) -> None:
+    """Runs every hand: on each core one after the other, each with the lanes that an earlier one handed back."""
+    none = job.none
+    begun: dict[int, _Block] = {}
+    number = itertools.count()
+    all_dealt, looks = False, _LOOKS if workers > 1 else 0
+
+    def go_on(core: int, waiting: _Waiting) -> None:
+        nonlocal all_dealt
+        fresh, more = next(hands, (None, False))
+        all_dealt = fresh is None
+        if fresh is not None or len(waiting.numbers):
+            leave = job.size.leave if more else 0
+            begun[next(number)] = _begin(job, waiting, none.numbers if fresh is None else fresh, leave, core, workers)
+
+    for _ in range(job.size.ahead):
+        for core in range(workers):
+            go_on(core, none)
+    last = time.perf_counter()
+    while begun:
+        ended = [key for key, block in begun.items() if block.running.is_ready()]
+        done = all_dealt and not any(block.leave for block in begun.values())
+        if not ended and (done or workers == 1) and looks == 0:
+            ended = [min(begun)]  # nothing else is to be done before it ends
+        for key in ended:
+            block = begun.pop(key)
+            waiting = _end(job, block)
+            tick(sum(map(len, block.numbers)) - len(waiting.numbers))
+            go_on(block.core, waiting)
+        if ended:
+            last = time.perf_counter()
+        else:
+            time.sleep(min(max(_LOOK, _PATIENCE * (time.perf_counter() - last)), _LOOK_MOST))
+            looks = max(0, looks - 1)
 
 
-def _run(job: Job, waiting: _Waiting, fresh: np.ndarray, leave: int) -> _Waiting:
-    """Runs one block: lanes that wait, and others from their start. Gives those that have not ended."""
+class _Block(NamedTuple):
+    """A block that runs.
+
+    Attributes:
+        core: where.
+        leave: how many lanes each device may hand back.
+        numbers: of each device the numbers of its lanes.
+        rows: [devices, block, R], their data.
+        running: the call.
+    """
+
+    core: int
+    leave: int
+    numbers: list[np.ndarray]
+    rows: np.ndarray
+    running: launch.Running
+
+
+def _begin(job: Job, waiting: _Waiting, fresh: np.ndarray, leave: int, core: int, workers: int) -> _Block:
+    """Begins a block: lanes that wait, and others from their start."""
     devices, program = job.devices, job.program
     rows = _aligned((devices, job.size.block, job.table.packing.size))
-    stands = _aligned((devices, job.size.places, program.stands.size))
-    counts, resumed = np.empty(devices, np.int32), np.empty(devices, np.int32)
-    numbers = []
+    stands = job.nowhere
+    if len(waiting.numbers):
+        stands = _aligned(stands.shape)
+    orders, numbers = [], []
     for i in range(devices):
-        old, new = _Waiting(*(part[i::devices] for part in waiting)), fresh[i::devices]
-        resumed[i], counts[i] = len(old.numbers), len(old.numbers) + len(new)
-        rows[i, : resumed[i]] = old.rows
-        stands[i, : resumed[i]] = old.stands
-        job.table.fill(rows[i, resumed[i] : counts[i]], new)
-        numbers.append(np.concatenate([old.numbers, new]))
-    given = (counts, resumed, rows.reshape(-1, rows.shape[-1]), stands.reshape(-1, stands.shape[-1]))
-    ends = np.asarray(program.run(job.common._replace(leave=np.int32(leave)), *given))
+        new, resumed = fresh[i::devices], 0
+        if len(waiting.numbers):
+            old = _Waiting(*(part[i::devices] for part in waiting))
+            resumed = len(old.numbers)
+            rows[i, :resumed] = old.rows
+            stands[i * job.size.places :][:resumed] = old.stands
+            new = np.concatenate([old.numbers, new])
+        job.table.fill(rows[i, resumed : len(new)], new[resumed:])
+        orders.append(Order(len(new), resumed, leave, job.control).numbers)
+        numbers.append(new)
+    given = (np.array(orders), rows.reshape(-1, rows.shape[-1]), stands)
+    return _Block(core, leave, numbers, rows, launch.begin(lambda: program.run(job.arrays, *given), core, workers))
+
+
+def _end(job: Job, block: _Block) -> _Waiting:
+    """Waits for the end of a block, keeps what is found, and gives the lanes that have not ended."""
+    stands, found = job.program.stands, job.program.found
     left = []
-    for number, row, end in zip(numbers, rows, ends.reshape(devices, job.size.block, -1), strict=True):
+    ends = block.running.result().reshape(job.devices, job.size.block, -1)
+    for number, row, end in zip(block.numbers, block.rows, ends, strict=True):
         end = end[: len(number)]
-        stand = end[:, : program.stands.size]
-        job.found.put(number, program.found.take_apart(end[:, program.stands.size :]))
-        running = np.nonzero(program.stands.take_apart(stand).code == RUNNING)[0]
-        left.append(_Waiting(number[running], row[running], stand[running]))
-    return _Waiting(*map(np.concatenate, zip(*left, strict=True)))
+        job.found.put(number, found.take_apart(end[:, stands.size :]))
+        if block.leave:
+            stand = end[:, : stands.size]
+            running = np.nonzero(stands.take_apart(stand).code == RUNNING)[0]
+            left.append(_Waiting(number[running], row[running], stand[running]))
+    return _Waiting(*map(np.concatenate, zip(*left, strict=True))) if block.leave else job.none
 
 
 def _aligned(shape: tuple[int, ...]) -> np.ndarray:
     room = np.empty(math.prod(shape) + _ALIGNMENT // 8)
-    start = -room.ctypes.data % _ALIGNMENT // 8
+    start = -room.__array_interface__["data"][0] % _ALIGNMENT // 8
     return room[start : start + math.prod(shape)].reshape(shape)

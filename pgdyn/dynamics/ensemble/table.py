@@ -53,7 +53,8 @@ class Table:
         self._own = features is not None and features.ndim == 4
         self._features: Any = features
         host = problems if features is None else eqx.tree_at(lambda p: p.features, problems, None)
-        kl, entropy = (np.asarray(w) if np.ndim(w) == 1 else None for w in (objective.kl, objective.entropy))
+        weights = (objective.kl, objective.entropy)
+        kl, entropy = (weight if isinstance(weight, np.ndarray) and weight.ndim else None for weight in weights)
         # Problems first; what can be made of these is made for a block at a time.
         self._lane = Lane(host, None, None, None, None, kl, entropy, t1, goal)
         self.shared = Shared()
@@ -61,12 +62,17 @@ class Table:
             kernel = layout.form == "kernel"
             gram = jnp.asarray(np.einsum("pkd,qjd->pkqj", features, features)) if kernel else None
             self.shared = Shared(features=None if kernel else jnp.asarray(features), gram=gram)
-        self.order = np.argsort(-self._difficulties())
-        self.packing = Packing.of_rows(self._of(self.order[:1]))
+        self.order = np.argsort(self._difficulties())[::-1]
+        self._as_given = layout.form != "kernel" and not self._own and not needs_reference(objective)
+        self.packing = Packing.of_rows(self._lane if self._as_given else self._of(self.order[:1]))
 
     def fill(self, rows: np.ndarray, numbers: np.ndarray) -> None:
         """Writes the data of some lanes into rows, packed as `packing` says."""
-        self.packing.fill(rows, self._of(self.order[numbers]))
+        chosen = self.order[numbers]
+        if self._as_given:
+            self.packing.fill(rows, self._lane, chosen)
+        else:
+            self.packing.fill(rows, self._of(chosen))
 
     def params(self, states: np.ndarray) -> np.ndarray:
         """Parameters [N, *params] of states [N, ...]."""
@@ -126,15 +132,16 @@ def _reference(problem: Problem, features: np.ndarray | None, objective: Objecti
 
 
 def difficulty(problem: Problem, features: np.ndarray | None, objective: Objective) -> np.ndarray:
-    """-log pi_0 of the best output, the slowest prompt's: what the number of steps goes by, near enough to sort by."""
+    """How many nats likelier the likeliest output is than the best one at the start, at the slowest prompt.
+
+    What the number of steps goes by, near enough to sort by.
+    """
     # Outputs first: NumPy reduces over a short last axis ten times as slowly.
-    z = np.ascontiguousarray(np.moveaxis(_start_logits(problem, features), -1, 0))
+    z = np.ascontiguousarray(_start_logits(problem, features).transpose(2, 0, 1))
     reward = problem.proxy_reward if objective.reward == "proxy" else problem.true_reward
-    reward = np.ascontiguousarray(np.moveaxis(np.asarray(reward), -1, 0))
-    best = np.where(reward == reward.max(axis=0), z, -np.inf).max(axis=0)
-    top = z.max(axis=0)
-    found = np.log(np.exp(z - top).sum(axis=0)) + top - best
-    return found[:, 0] if found.shape[1] == 1 else found.min(axis=-1)
+    reward = np.ascontiguousarray(np.asarray(reward).transpose(2, 0, 1))
+    ahead = z.max(axis=0) - np.where(reward == reward.max(axis=0), z, -np.inf).max(axis=0)
+    return ahead[:, 0] if ahead.shape[1] == 1 else ahead.max(axis=-1)
 
 
 def _start_logits(problem: Problem, features: np.ndarray | None) -> np.ndarray:
