@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import pathlib
+import pickle
 import subprocess
 import sys
 import threading
@@ -372,6 +373,19 @@ def test_outcome_shapes_and_dtypes(problems, backend):
         "stop_at_target": False,
     }
     hash(found.settings)
+
+
+def test_outcomes_are_values(problems, whole):
+    again = run(problems)
+    assert again == whole and again != run(problems, rtol=1e-5) and whole != "whole"
+    assert again != dataclasses.replace(whole, steps=whole.steps + 1)
+    assert jax.tree.map(np.copy, whole) == whole
+    assert pickle.loads(pickle.dumps(whole)) == whole
+    assert f"log_policy=f64[{COUNT},1,5](numpy)" in repr(whole)
+    with pytest.raises(AttributeError):
+        whole.steps = again.steps
+    with pytest.raises(TypeError, match="unhashable"):
+        hash(whole)
 
 
 def test_one_problem_is_a_batch_of_one(problems, whole):

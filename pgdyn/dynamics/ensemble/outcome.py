@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+import equinox as eqx
 import jax
 import numpy as np
 from jaxtyping import Float, Int
@@ -13,7 +14,7 @@ from pgdyn.dynamics.result import Result
 
 
 @jax.tree_util.register_dataclass
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Outcome:
     """The ends of N flows. Arrays are NumPy's from the engine, JAX's from a traced reference run.
 
@@ -36,6 +37,12 @@ class Outcome:
     steps: Int[Any, " N"]
     result: Int[Any, " N"]
     settings: tuple[tuple[str, Any], ...] = field(metadata={"static": True})
+
+    def __eq__(self, other: object) -> bool:
+        return bool(eqx.tree_equal(self, other))
+
+    def __repr__(self) -> str:
+        return eqx.tree_pformat(self)
 
     @property
     def message(self) -> str:
