@@ -40,7 +40,7 @@ def together(work: Callable[[], None], threads: int, stop: Callable[[], None]) -
             stop()
             raise
 
-    others = [pool(threads - 1).submit(guarded) for _ in range(threads - 1)]
+    others = [_beside(threads - 1).submit(guarded) for _ in range(threads - 1)]
     try:
         guarded()
         for other in others:
@@ -79,8 +79,7 @@ def each(work: Callable[[Item], None], items: Iterable[Item], threads: int | Non
 
 
 @lru_cache
-def pool(threads: int) -> ThreadPoolExecutor:
-    """So many threads, the same ones at every call."""
+def _beside(threads: int) -> ThreadPoolExecutor:
     # As many as are asked for and no more: a thread just done is not yet known as idle, and quick calls in a row would
     # add another one now and then.
     return ThreadPoolExecutor(threads, thread_name_prefix="pgdyn")

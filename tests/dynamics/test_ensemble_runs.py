@@ -115,8 +115,12 @@ sys.stdout.buffer.write(b"".join(getattr(found, name).tobytes() for name in FIEL
     assert ran.stdout == b"".join(getattr(whole, name).tobytes() for name in FIELDS), ran.stderr.decode()
 
 
-def test_two_calls_at_once(problems, whole):
+@pytest.mark.parametrize("streams", [True, False])
+def test_two_calls_at_once(problems, whole, streams, monkeypatch):
     """From two threads, each of which has streams of its own."""
+    if not streams:
+        monkeypatch.setattr(launch, "_stream", None)
+    monkeypatch.setattr(schedule.cores, "count", lambda: 2)
     found = []
     threads = [threading.Thread(target=lambda: found.append(run(problems))) for _ in range(2)]
     for thread in threads:
@@ -196,13 +200,14 @@ def test_when_places_are_taken_over_does_not_matter(problems, whole, share, monk
 
 
 @settings(deadline=None)
-@given(st.integers(1, 5000), st.integers(1, 600), st.integers(1, 600), st.integers(1, 9), st.integers(1, 3))
-@example(2483, 129, 32, 6, 3)
-def test_every_lane_is_dealt_once(lanes, least, more, workers, ahead):
+@given(*(st.integers(1, most) for most in (5000, 600, 600, 9, 3)), st.integers(0, 99))
+@example(2483, 129, 32, 6, 3, 0)
+def test_every_lane_is_dealt_once(lanes, least, more, workers, ahead, leave):
     """Hands have no more lanes than they may, ascending, and are spread evenly over all of them."""
-    dealt = list(schedule.deal(lanes, least, least + more, workers, ahead))
+    most = least + more
+    dealt = list(schedule.deal(lanes, least, most + leave, leave, workers, ahead))
     for i, (hand, sure) in enumerate(dealt):
-        assert 0 < len(hand) <= least + more and (np.diff(hand) > 0).all()
+        assert 0 < len(hand) <= most + leave * (len(dealt) <= workers) and (np.diff(hand) > 0).all()
         gaps = np.diff([*hand, hand[0] + lanes])
         assert gaps.max() <= 4 * lanes / len(hand) + 1
         assert len(hand) >= least or i == len(dealt) - 1 or len(dealt) <= workers
@@ -210,6 +215,11 @@ def test_every_lane_is_dealt_once(lanes, least, more, workers, ahead):
             assert len(dealt) - i - 1 >= ahead * workers
     np.testing.assert_array_equal(np.sort(np.concatenate([hand for hand, _ in dealt])), np.arange(lanes))
     assert len(dealt) >= min(lanes, workers)
+
+
+def test_xla_has_streams():
+    """In the versions that are tested; without them threads call, which is slower."""
+    assert launch._stream is not None and launch._begins_without_waiting()
 
 
 def test_the_hardest_lanes_come_first():
@@ -434,6 +444,29 @@ def test_refused_problems(problems):
     single = jax.tree.map(lambda leaf: leaf.astype(np.float32), problems[np.arange(2)])
     with pytest.raises(ValueError, match="flow_many needs float64 and these problems are float32"):
         pgdyn.flow_many(single, 1.0)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_known_values_while_a_function_is_traced(problems, whole, count, monkeypatch):
+    """They are computed at once, as constants of the function."""
+    monkeypatch.setattr(schedule.cores, "count", lambda: count)
+    found = []
+
+    @jax.jit
+    def with_flows(x):
+        found.append(run(problems))
+        return x + found[0].true_value.sum()
+
+    assert with_flows(1.0) == 1 + whole.true_value.sum()
+    assert_same_bits(found[0], whole)
+
+
+def test_outcomes_come_out_of_vmap():
+    batch = tabular(3)
+    found = jax.vmap(lambda t1: pgdyn.flow_many(batch, t1, backend="diffrax"))(jnp.array([1.0, 2.0]))
+    again = pgdyn.flow_many(batch, 2.0, backend="diffrax")
+    assert found.log_policy.shape == (2, 3, 1, 5)
+    np.testing.assert_allclose(found.log_policy[1], again.log_policy, rtol=1e-9)
 
 
 @pytest.mark.parametrize("traced", ["proxy", "t1", "rtol", "kl"])

@@ -35,7 +35,7 @@ class Common(NamedTuple):
     """What is the same for all blocks of a call.
 
     Attributes:
-        objective: what is climbed; weights of [N] are in the lanes.
+        objective: what is climbed. Weights of [N] are in the lanes, which go first; here a 0 stands for them.
         shared: what all lanes use.
     """
 
@@ -48,7 +48,7 @@ class Constants(NamedTuple):
 
     Attributes:
         treedef: its tree.
-        leaves: its numbers, and of each array the shape and type.
+        leaves: of each array the shape and type; a Python float (0, for no such term) as it is.
     """
 
     treedef: Any

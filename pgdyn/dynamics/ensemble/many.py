@@ -70,8 +70,8 @@ def flow_many(
         above the target, by Newton's method on steps of trial length from its start: as accurate as the integration. A
         value that rises above the target and falls back within one step is not seen.
 
-    Memory: besides the problems and the outcome, which live on the host, the engine needs some tens of MiB however
-    large N is: lanes are laid out a block at a time.
+    Memory: besides the problems and the outcome, which live on the host, the engine needs some tens of MiB, and a few
+    more for every core, however large N is: lanes are laid out a block at a time.
 
     Raises:
         ValueError: on shapes that do not fit, an empty batch, numbers out of range, unknown options, float32 problems,
@@ -122,7 +122,8 @@ def flow_many(
             'use backend="diffrax", or pgdyn.flow for one problem'
         )
     control = Control(relative, absolute, np.asarray(min(budget, _MOST_STEPS), np.int32))
-    fields = _engine(problems, objective, end, goal, control, geometry, bool(stop_at_target), progress, devices)
+    with jax.ensure_compile_time_eval():  # what is known is computed, also while a function is traced for `jax.jit`
+        fields = _engine(problems, objective, end, goal, control, geometry, bool(stop_at_target), progress, devices)
     return Outcome(**fields, settings=settings)
 
 

@@ -8,7 +8,6 @@ from typing import Any
 import equinox as eqx
 import jax
 import numpy as np
-from jaxtyping import Float, Int
 
 from pgdyn.dynamics.result import Result
 
@@ -29,13 +28,14 @@ class Outcome:
         settings: the arguments of the call, as (name, value) pairs.
     """
 
-    params: Float[Any, "N *params"]  # noqa: UP037 (a shape, not a forward reference)
-    log_policy: Float[Any, "N P K"]
-    true_value: Float[Any, " N"]
-    proxy_value: Float[Any, " N"]
-    hitting_time: Float[Any, " N"]
-    steps: Int[Any, " N"]
-    result: Int[Any, " N"]
+    # No shapes are checked: under jax.vmap, or in a tree of anything else, they are others.
+    params: Any
+    log_policy: Any
+    true_value: Any
+    proxy_value: Any
+    hitting_time: Any
+    steps: Any
+    result: Any
     settings: tuple[tuple[str, Any], ...] = field(metadata={"static": True})
 
     def __eq__(self, other: object) -> bool:

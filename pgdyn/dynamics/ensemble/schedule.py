@@ -39,9 +39,10 @@ class Size(NamedTuple):
         places: lanes that are stepped at once.
         block: lanes that one call of a compiled program has, at most; a multiple of `places`.
         leave: lanes that it hands back, at most; not all of `places`.
-        least: fresh lanes that are worth a call, where there are many.
-        worth: lanes that are worth a core.
-        ahead: blocks begun on a core, of which one runs; with 2 it need not wait for the next to be laid out.
+        least: fresh lanes of a block, where a core has several.
+        worth: lanes for which one more core is used.
+        ahead: blocks begun on a core, of which one runs. With 1 a core waits while its next is laid out; with 2 it does
+            not, but lanes handed back wait a block longer.
     """
 
     places: int
@@ -69,9 +70,10 @@ _LEAVE = 0.5  # of the places
 _LEAST, _LEAST_FUSED = 1, 8  # times the places: what a call costs on the host is little beside it
 _WORTH, _WORTH_FUSED = 1, 4  # times the places: they take longer than a call costs on the host
 _AHEAD, _AHEAD_FUSED = 1, 2  # what takes many times as long as to lay it out had better wait for lanes handed back
-_LOOK, _LOOK_MOST = 1e-4, 1e-3  # seconds between looks at which blocks have ended: a look may cost a hundredth of one
+_LOOK, _LOOK_MOST = 1e-4, 1e-3  # seconds between looks at which blocks have ended; a look takes about 1e-5
 _PATIENCE = 0.25  # of the time since one has ended, before the next look
-_LOOKS = 2  # at least, before waiting for one: meanwhile Linux sees when two have been put on one core
+_LOOKS = 2  # at least, before waiting for one: when a thread falls asleep, Linux moves another to its core, and now and
+# then both blocks of a short call have been put on one core
 _ACCELERATOR_STATE = 2**22
 _ACCELERATOR_LEAVE = 0.15
 _STRIDES = 100  # looked at, at most
@@ -143,9 +145,10 @@ def solve(
     nowhere[:] = 0
     job = Job(table, arrays, Control(*map(float, control)), made, size, len(devices), found, none, nowhere)
     lanes = len(table.order)
-    workers = min(cores.count(), -(-lanes // size.worth)) if alone and platform == "cpu" else 1
-    most = len(devices) * (size.block - size.leave)
-    _play(job, tick, deal(lanes, len(devices) * size.least, most, workers, size.ahead), workers)
+    workers = min(cores.count(), -(-lanes // size.worth), launch.MOST) if alone and platform == "cpu" else 1
+    ahead = min(size.ahead, launch.MOST // workers)
+    least, block, leave = (len(devices) * number for number in (size.least, size.block, size.leave))
+    _play(job, tick, deal(lanes, least, block, leave, workers, ahead), workers, ahead)
     return {**found.arrays, "params": table.params(found.arrays["params"])}
 
 
@@ -176,7 +179,7 @@ class Job:
     nowhere: np.ndarray
 
 
-def deal(lanes: int, least: int, most: int, workers: int, ahead: int) -> Iterator[tuple[np.ndarray, bool]]:
+def deal(lanes: int, least: int, block: int, leave: int, workers: int, ahead: int) -> Iterator[tuple[np.ndarray, bool]]:
     """Hands of lanes, each lane in one, spread evenly over all of them: arrays of their numbers, ascending.
 
     One hand a core where that is enough. Else multiples of N over the golden ratio, which are spread evenly wherever
@@ -185,18 +188,20 @@ def deal(lanes: int, least: int, most: int, workers: int, ahead: int) -> Iterato
     Args:
         lanes: N.
         least: lanes of a hand, where there are as many and it is not the only one of its core.
-        most: lanes of a hand.
+        block: lanes that fit into a block.
+        leave: lanes of an earlier hand that a hand must have room for, unless it is the only one of its core.
         workers: how many cores there are.
         ahead: hands that a core takes before the first is played.
 
     Yields:
         A hand, and whether so many are left that every core will get another when it has played this one.
     """
-    if lanes <= workers * most:
+    if lanes <= workers * block:
         for first in range(min(workers, lanes)):
             yield np.arange(first, lanes, workers), False
         return
-    stride, left, least = even_stride(lanes), lanes, min(least, most)
+    stride, left, most = even_stride(lanes), lanes, block - leave
+    least = min(least, most)
     while left:
         size = min(max(least, left // (max(2, ahead) * workers)), most, left)
         numbers = np.arange(left - size, left) * stride % lanes
@@ -254,8 +259,14 @@ class _Waiting(NamedTuple):
     stands: np.ndarray
 
 
-def _play(job: Job, tick: Callable[[int], None], hands: Iterator[tuple[np.ndarray, bool]], workers: int) -> None:
-    """Runs every hand: on each core one after the other, each with the lanes that an earlier one handed back."""
+def _play(
+    job: Job, tick: Callable[[int], None], hands: Iterator[tuple[np.ndarray, bool]], workers: int, ahead: int
+) -> None:
+    """Runs every hand: on each core one after the other, each with the lanes that an earlier one handed back.
+
+    While there may be something to begin when a block ends, whichever it is, this looks from time to time. When there
+    cannot, since all hands are dealt and no block will hand lanes back, it waits for one after the other.
+    """
     none = job.none
     begun: dict[int, _Block] = {}
     number = itertools.count()
@@ -269,25 +280,29 @@ def _play(job: Job, tick: Callable[[int], None], hands: Iterator[tuple[np.ndarra
             leave = job.size.leave if more else 0
             begun[next(number)] = _begin(job, waiting, none.numbers if fresh is None else fresh, leave, core, workers)
 
-    for _ in range(job.size.ahead):
-        for core in range(workers):
-            go_on(core, none)
-    last = time.perf_counter()
-    while begun:
-        ended = [key for key, block in begun.items() if block.running.is_ready()]
-        done = all_dealt and not any(block.leave for block in begun.values())
-        if not ended and (done or workers == 1) and looks == 0:
-            ended = [min(begun)]  # nothing else is to be done before it ends
-        for key in ended:
-            block = begun.pop(key)
-            waiting = _end(job, block)
-            tick(sum(map(len, block.numbers)) - len(waiting.numbers))
-            go_on(block.core, waiting)
-        if ended:
-            last = time.perf_counter()
-        else:
-            time.sleep(min(max(_LOOK, _PATIENCE * (time.perf_counter() - last)), _LOOK_MOST))
-            looks = max(0, looks - 1)
+    try:
+        for _ in range(ahead):
+            for core in range(workers):
+                go_on(core, none)
+        last = time.perf_counter()
+        while begun:
+            ended = [key for key, block in begun.items() if block.running.is_ready()]
+            done = all_dealt and not any(block.leave for block in begun.values())
+            if not ended and (done or workers == 1) and looks == 0:
+                ended = [min(begun)]
+            for key in ended:
+                block = begun.pop(key)
+                waiting = _end(job, block)
+                tick(sum(map(len, block.numbers)) - len(waiting.numbers))
+                go_on(block.core, waiting)
+            if ended:
+                last = time.perf_counter()
+            else:
+                time.sleep(min(max(_LOOK, _PATIENCE * (time.perf_counter() - last)), _LOOK_MOST))
+                looks = max(0, looks - 1)
+    finally:  # after an error: what runs cannot be stopped, and ends by itself
+        for block in begun.values():
+            block.running.cancel()
 
 
 class _Block(NamedTuple):

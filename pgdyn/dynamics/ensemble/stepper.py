@@ -1,7 +1,7 @@
 r"""Adaptive integration of lanes side by side: DOP853, each lane with its own time, step and end.
 
 One step of every lane is one pass of a `while_loop`; lanes that have ended stand still until others take their places
-(`program`). The step control is Hairer's for this pair (Hairer, Norsett, Wanner, section II.10), made safer:
+(`block`). The step control is Hairer's for this pair (Hairer, Norsett, Wanner, section II.10), made safer:
 
     q = h max(|e5|, 2 sqrt(rtol) |e3|^(3/2))^2 / sqrt(|e5|^2 + 0.01 |e3|^2),
 
@@ -83,7 +83,7 @@ class Progress(NamedTuple):
 
 
 class Control(NamedTuple):
-    """Tolerances and budgets, the same for every lane: scalars, NumPy's on the host and JAX's in compiled code."""
+    """Tolerances and budgets, the same for every lane: scalars, numbers on the host and JAX's in compiled code."""
 
     rtol: Any
     atol: Any
