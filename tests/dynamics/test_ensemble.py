@@ -1,6 +1,6 @@
 """Contract of `flow_many`: both backends against each other, SciPy's DOP853 and closed forms, in every form of problem.
 
-How calls behave (batches, threads, devices, failures, refusals) is in `test_ensemble_runs`.
+How calls behave (batches, failures, refusals) is in `test_ensemble_runs`, who runs what in `test_ensemble_schedule`.
 """
 
 import dataclasses
@@ -18,7 +18,7 @@ from strategies import make_setting
 
 import pgdyn
 
-ONE = jax.local_devices()[:1]  # the threaded way of running; `test_ensemble_runs` holds two devices to the same bits
+ONE = jax.local_devices()[:1]  # on every core; `test_ensemble_schedule` holds two devices to the same bits
 LANES = 12
 RTOL, ATOL = 1e-6, 1e-9
 NEVER = 1e9  # above every reward drawn here: one program with and without a hit

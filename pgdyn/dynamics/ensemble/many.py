@@ -121,7 +121,7 @@ def flow_many(
             "the engine of flow_many has no derivative and cannot be traced; inside jax.grad, jax.jit or jax.vmap "
             'use backend="diffrax", or pgdyn.flow for one problem'
         )
-    control = Control(relative, absolute, np.asarray(min(budget, _MOST_STEPS), np.int32))
+    control = Control(float(relative), float(absolute), min(budget, _MOST_STEPS))
     with jax.ensure_compile_time_eval():  # what is known is computed, also while a function is traced for `jax.jit`
         fields = _engine(problems, objective, end, goal, control, geometry, bool(stop_at_target), progress, devices)
     return Outcome(**fields, settings=settings)

@@ -47,7 +47,6 @@ def compiled(
         platform: of the devices.
     """
     kernel = _as_one_kernel if layout.fused else _as_it_is
-
     block = Block.of(layout, constants, places, lanes)
 
     def run_block(arrays: Arrays, orders: Array, rows: Array, given: Array) -> Array:
@@ -63,8 +62,8 @@ def compiled(
         # Each device's loops end by its own count: nothing is communicated, so none waits for another.
         lanes_first = PartitionSpec("lanes")
         specs = (tuple(PartitionSpec() for _ in arrays), *(lanes_first for _ in by_device))
-        shared_out = jax.shard_map(run_block, mesh=mesh, in_specs=specs, out_specs=lanes_first, check_vma=False)
-        return shared_out(arrays, *by_device)
+        on_each = jax.shard_map(run_block, mesh=mesh, in_specs=specs, out_specs=lanes_first, check_vma=False)
+        return on_each(arrays, *by_device)
 
     jitted = jax.jit(run, compiler_options=_compiler_options(platform, layout.fused))
     if not layout.fused:

@@ -139,11 +139,10 @@ def solve(
     arrays, constants = Constants.of(Common(objective, table.shared))
     made = program.compiled(layout, constants, table.packing, size.places, mesh, platform)
     found = _Found(table.order, made.found)
-    stands = np.empty((0, made.stands.size))
-    none = _Waiting(np.empty(0, int), np.empty((0, table.packing.size)), stands)
+    none = _Waiting(np.empty(0, int), np.empty((0, table.packing.size)), np.empty((0, made.stands.size)))
     nowhere = _aligned((len(devices) * size.places, made.stands.size))
     nowhere[:] = 0
-    job = Job(table, arrays, Control(*map(float, control)), made, size, len(devices), found, none, nowhere)
+    job = Job(table, arrays, control, made, size, len(devices), found, none, nowhere)
     lanes = len(table.order)
     workers = min(cores.count(), -(-lanes // size.worth), launch.MOST) if alone and platform == "cpu" else 1
     ahead = min(size.ahead, launch.MOST // workers)
