@@ -8,22 +8,53 @@ reference is the initial policy or the uniform one. For every choice the gradien
     dJ/dz_p = w_p pi_p * (f_p - <pi_p, f_p>)   [+ w_p kl (ref_p - pi_p) for the forward KL],
 
     f = r / s - kl (log pi - log ref) - entropy log pi.
+
+Nothing changes when f of every output of a prompt grows by the same number, so f is measured from that of the likeliest
+output (see `pgdyn.policy.advantage`), and log pi may be replaced by any logits.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float
+from jaxtyping import Array, ArrayLike, Bool, Float
 
-from pgdyn import policy, validate
+from pgdyn import policy, reduction, validate
+from pgdyn.policy import Weights
 from pgdyn.problem import Problem
+from pgdyn.reduction import along
 
 _STD_FLOOR = 1e-8
+
+
+class Anchor(NamedTuple):
+    """Where logits and rewards are measured from. It may stay the same for a while: what it is matters to digits only.
+
+    Attributes:
+        peak: [P, 1, *lanes], the largest logit.
+        near: [P, K, *lanes], whether an output is near the mode.
+        signal: [P, K, *lanes], the part of f that does not move with the policy, less that of the likeliest output;
+            None where the reward is normalised and all of it moves.
+        base: [P, 1, *lanes], the likeliest output's true reward; None where no value is asked for.
+        true: [P, K, *lanes], the true reward less `base`; None where no value is asked for.
+    """
+
+    peak: Float[Array, "P 1 *lanes"]
+    near: Bool[Array, "P K *lanes"]
+    signal: Float[Array, "P K *lanes"] | None
+    base: Float[Array, "P 1 *lanes"] | None = None
+    true: Float[Array, "P K *lanes"] | None = None
+
+    def true_value(self, problem: Problem, weights: Weights) -> Float[Array, "*lanes"] | None:
+        """V of the true reward, or None where no value was asked for."""
+        if self.base is None or self.true is None:
+            return None
+        return policy.mean(problem, (self.base + weights.mean(self.true))[:, 0])
 
 
 class Objective(eqx.Module):
@@ -31,10 +62,10 @@ class Objective(eqx.Module):
 
     Attributes:
         reward: "proxy" or "true", the reward whose value V is.
-        kl: weight of the KL penalty, >= 0.
-        reference: "initial" (the problem's initial policy) or "uniform".
+        kl: weight of the KL penalty, positive; None without one. For a batch also [N].
+        reference: "initial" (the problem's initial policy) or "uniform", the policy that the KL is measured against.
         kl_direction: "reverse" for KL(pi || ref), "forward" for KL(ref || pi).
-        entropy: weight of the entropy bonus (negative: a penalty).
+        entropy: weight of the entropy bonus (negative: a penalty); None without one. For a batch also [N].
         normalize_by_std: False; True to divide rewards by s = (std + 1e-8) and differentiate through the std, as the
             program of arXiv 2604.25872 does; "detached" to hold it constant, as training libraries do. The variance of
             each prompt is taken around the value V averaged over prompts, and the std, not the variance, is averaged
@@ -42,13 +73,18 @@ class Objective(eqx.Module):
 
     Raises:
         ValueError: on an unknown option, a negative `kl`, or a weight that is not finite.
+
+    Example:
+        >>> problem = Problem.tabular([0.2, 0.8], [1, 0])
+        >>> Objective(kl=0.1).gradient(problem, problem.initial_params).round(3).tolist()
+        [[0.16, -0.16]]
     """
 
     reward: str = eqx.field(static=True)
-    kl: float | Float[Array, "*#batch"]
+    kl: Float[Array, "..."] | None
     reference: str = eqx.field(static=True)
     kl_direction: str = eqx.field(static=True)
-    entropy: float | Float[Array, "*#batch"]
+    entropy: Float[Array, "..."] | None
     normalize_by_std: bool | str = eqx.field(static=True)
 
     def __init__(
@@ -71,118 +107,209 @@ class Objective(eqx.Module):
         self.entropy = _weight("entropy", entropy, minimum=None)
         self.normalize_by_std = normalize_by_std
 
-    def training_reward(self, problem: Problem) -> Float[Array, "P K"]:
+    def with_weights(self, kl: Any, entropy: Any) -> Objective:
+        """The same options with other weights, which are not checked; None for no such term."""
+        made = object.__new__(Objective)
+        for field in dataclasses.fields(self):
+            object.__setattr__(made, field.name, getattr(self, field.name))
+        object.__setattr__(made, "kl", kl)
+        object.__setattr__(made, "entropy", entropy)
+        return made
+
+    @property
+    def needs_reference(self) -> bool:
+        """Whether the gradient depends on the reference."""
+        return self.kl is not None
+
+    def training_reward(self, problem: Problem) -> Float[Array, "P K *lanes"]:
         """The reward that is climbed, as given (before normalisation)."""
         return problem.proxy_reward if self.reward == "proxy" else problem.true_reward
 
-    def reference_log_policy(self, problem: Problem) -> Float[Array, "P K"]:
+    def reference_log_policy(self, problem: Problem) -> Float[Array, "P K *lanes"]:
         """log ref, the policy that the KL is measured against."""
         if self.reference == "uniform":
-            return jnp.full_like(problem.true_reward, -jnp.log(problem.num_outputs))
+            return jnp.full_like(problem.true_reward, -jnp.log(problem.true_reward.shape[1]))
         return policy.log_policy(problem, problem.initial_params)
 
     def divergence(
-        self, problem: Problem, log_policy: Float[Array, "P K"], reference: Float[Array, "P K"]
-    ) -> Float[Array, ""]:
+        self, problem: Problem, log_policy: Float[Array, "P K *lanes"], reference: Float[Array, "P K *lanes"]
+    ) -> Float[Array, "*lanes"]:
         """The KL between policy and reference in the objective's direction, averaged over prompts, in nats."""
         pair = (log_policy, reference) if self.kl_direction == "reverse" else (reference, log_policy)
-        return jnp.sum(problem.prompt_weights * policy.kl_divergences(*pair), axis=-1)
+        return policy.mean(problem, policy.kl_divergences(*pair))
 
-    def value(self, problem: Problem, params: Float[Array, "*params"]) -> Float[Array, ""]:
+    def value(self, problem: Problem, params: Float[Array, "..."]) -> Float[Array, "*lanes"]:
         """J at `params`. `jax.grad` of it is `gradient`: with "detached" both hold the std constant."""
         log_policy = policy.log_policy(problem, params)
         reward = self.training_reward(problem)
-        total = policy.value(problem, log_policy, reward) / self._scale(problem, log_policy, reward)
-        if _present(self.kl):
+        total = policy.value(problem, log_policy, reward)
+        if self.normalize_by_std is not False:
+            total /= self._scale(problem, jnp.exp(log_policy), reward)
+        if self.kl is not None:
             total -= self.kl * self.divergence(problem, log_policy, self.reference_log_policy(problem))
-        if _present(self.entropy):
-            total += self.entropy * jnp.sum(problem.prompt_weights * policy.entropies(log_policy), axis=-1)
+        if self.entropy is not None:
+            total += self.entropy * policy.mean(problem, policy.entropies(log_policy))
         return total
 
-    def gradient(self, problem: Problem, params: Float[Array, "*params"]) -> Float[Array, "*params"]:
+    def gradient(self, problem: Problem, params: Float[Array, "..."]) -> Float[Array, "..."]:
         """dJ/dtheta = Phi^T (dJ/dz) / T at `params`, in closed form."""
-        log_policy = policy.log_policy(problem, params)
-        return policy.pull_back(problem, self.logit_gradient(problem, log_policy, self.reference_log_policy(problem)))
+        z = policy.logits(problem, params)
+        return policy.pull_back(problem, self.logit_gradient(problem, z, self.reference_log_policy(problem)))
+
+    def anchor(
+        self,
+        problem: Problem,
+        logits: Float[Array, "P K *lanes"],
+        reference: Float[Array, "P K *lanes"] | None,
+        with_value: bool = False,
+    ) -> Anchor:
+        """Where to measure from at `logits` and near them; `with_value` if `Anchor.true_value` is wanted."""
+        peak = reduction.largest(1, logits)
+        near = policy.near_mode(logits, peak)
+        signal, base, true = None, None, None
+        if self.normalize_by_std is False:
+            reward = policy.action_values(problem, logits, self.training_reward(problem))
+            signal = self._with_reference(reward, reference)
+            signal = signal - policy.modal_reward(near, signal)
+        if with_value:
+            base = policy.modal_reward(near, problem.true_reward)
+            true = problem.true_reward - base
+        return Anchor(peak, near, signal, base, true)
 
     def logit_gradient(
-        self, problem: Problem, log_policy: Float[Array, "P K"], reference: Float[Array, "P K"]
-    ) -> Float[Array, "P K"]:
-        """dJ/dz, prompt weights included; `reference` is `reference_log_policy`, computed once outside of loops."""
-        signal = self.reward_signal(problem, log_policy) + self._penalty_signal(log_policy, reference)
-        gradient = jnp.exp(log_policy) * policy.advantage(log_policy, signal)
-        return problem.prompt_weights[:, None] * (gradient + self._forward_kl_gradient(log_policy, reference))
+        self,
+        problem: Problem,
+        logits: Float[Array, "P K *lanes"],
+        reference: Float[Array, "P K *lanes"] | None,
+        anchor: Anchor | None = None,
+    ) -> Float[Array, "P K *lanes"]:
+        """dJ/dz, prompt weights included.
+
+        Args:
+            problem: the problem.
+            logits: z, or log pi, which is one choice of logits.
+            reference: `reference_log_policy`, computed once outside of loops.
+            anchor: `anchor` of these or slightly different logits; None to take it here.
+        """
+        anchor = self.anchor(problem, logits, reference) if anchor is None else anchor
+        return self.gradient_at(problem, logits, policy.weights(logits, anchor.peak), reference, anchor)
+
+    def gradient_at(
+        self,
+        problem: Problem,
+        logits: Float[Array, "P K *lanes"],
+        weights: Weights,
+        reference: Float[Array, "P K *lanes"] | None,
+        anchor: Anchor,
+    ) -> Float[Array, "P K *lanes"]:
+        """`logit_gradient` where the probabilities are known."""
+        signal = self._signal(problem, logits, weights, reference, anchor)
+        visits = policy.visits(problem, logits)
+        scale = weights.inverse if visits is None else weights.inverse * visits[:, None]
+        gradient = weights.unnormalized * scale * (signal - weights.mean(signal))
+        if self.kl is None or self.kl_direction == "reverse":
+            return gradient
+        assert reference is not None
+        pull = along(self.kl, logits) * (jnp.exp(reference) - weights.probabilities())
+        return gradient + (pull if visits is None else visits[:, None] * pull)
 
     def regularizer_gradient(
-        self, problem: Problem, log_policy: Float[Array, "P K"], reference: Float[Array, "P K"]
-    ) -> Float[Array, "P K"]:
+        self,
+        problem: Problem,
+        logits: Float[Array, "P K *lanes"],
+        reference: Float[Array, "P K *lanes"] | None,
+    ) -> Float[Array, "P K *lanes"]:
         """The part of `logit_gradient` that comes from the KL and the entropy."""
-        signal = jnp.zeros_like(log_policy) + self._penalty_signal(log_policy, reference)
-        gradient = jnp.exp(log_policy) * policy.advantage(log_policy, signal)
-        return problem.prompt_weights[:, None] * (gradient + self._forward_kl_gradient(log_policy, reference))
+        peak = reduction.largest(1, logits)
+        near = policy.near_mode(logits, peak)
+        signal = self._with_reference(jnp.zeros_like(logits), reference)
+        anchor = Anchor(peak, near, signal - policy.modal_reward(near, signal))
+        return self.gradient_at(problem, logits, policy.weights(logits, peak), reference, anchor)
 
     def natural_signal(
-        self, problem: Problem, log_policy: Float[Array, "P K"], reference: Float[Array, "P K"]
-    ) -> Float[Array, "P K"]:
+        self,
+        problem: Problem,
+        logits: Float[Array, "P K *lanes"],
+        reference: Float[Array, "P K *lanes"] | None,
+    ) -> Float[Array, "P K *lanes"]:
         """dJ/dz_p divided by w_p pi_p, which is what natural gradients regress on."""
-        signal = self.reward_signal(problem, log_policy) + self._penalty_signal(log_policy, reference)
-        signal = policy.advantage(log_policy, signal)
-        if _present(self.kl) and self.kl_direction == "forward":
-            signal += self.kl * jnp.expm1(reference - log_policy)
+        anchor = self.anchor(problem, logits, reference)
+        weights = policy.weights(logits, anchor.peak)
+        signal = self._signal(problem, logits, weights, reference, anchor)
+        signal = signal - weights.mean(signal)
+        if self.kl is not None and self.kl_direction == "forward":
+            assert reference is not None
+            signal += along(self.kl, logits) * jnp.expm1(reference - policy.normalize(logits))
         return signal
 
-    def reward_signal(self, problem: Problem, log_policy: Float[Array, "P K"]) -> Float[Array, "P K"]:
+    def reward_signal(self, problem: Problem, probabilities: Float[Array, "P K *lanes"]) -> Float[Array, "P K *lanes"]:
         r"""f with d(V / s)/dz_p = w_p pi_p * (f_p - <pi_p, f_p>).
 
         Without normalisation f = r; "detached", f = r / s; differentiated through the std,
         f = r / s - V / s^2 [(r - V)^2 / (2 std_p) - c r] with c = sum_q w_q (V_q - V) / std_q.
         """
-        reward = self.training_reward(problem)
+        reward = policy.action_values(problem, probabilities, self.training_reward(problem))
         if self.normalize_by_std is False:
             return reward
-        scale = self._scale(problem, log_policy, reward)
+        scale = along(self._scale(problem, probabilities, reward), reward)
         if self.normalize_by_std == "detached":
             return reward / scale
-        values, mean, stds = self._moments(problem, log_policy, reward)
+        values, mean, stds = _moments(problem, probabilities, reward)
         inverse = jnp.where(stds > 0, 1 / jnp.where(stds > 0, stds, 1), 0)
-        shared = jnp.sum(problem.prompt_weights * (values - mean) * inverse, axis=-1)
+        shared = along(policy.mean(problem, (values - along(mean, values)) * inverse), reward)
+        mean = along(mean, reward)
         through_std = (reward - mean) ** 2 * inverse[:, None] / 2 - shared * reward
         return reward / scale - mean / scale**2 * through_std
 
-    def _moments(
-        self, problem: Problem, log_policy: Float[Array, "P K"], reward: Float[Array, "P K"]
-    ) -> tuple[Float[Array, " P"], Float[Array, ""], Float[Array, " P"]]:
-        values = policy.prompt_values(log_policy, reward)
-        mean = jnp.sum(problem.prompt_weights * values, axis=-1)
-        squares = jnp.sum(jnp.exp(log_policy) * (reward - mean) ** 2, axis=-1)
-        # The square root's derivative is infinite at zero, where the std has a kink; its subgradient 0 is used.
-        stds = jnp.where(squares > 0, jnp.sqrt(jnp.where(squares > 0, squares, 1)), 0)
-        return values, mean, stds
+    def _signal(
+        self,
+        problem: Problem,
+        logits: Float[Array, "P K *lanes"],
+        weights: Weights,
+        reference: Float[Array, "P K *lanes"] | None,
+        anchor: Anchor,
+    ) -> Float[Array, "P K *lanes"]:
+        """f, less that of the likeliest output."""
+        signal = anchor.signal
+        if signal is None:
+            signal = self._with_reference(self.reward_signal(problem, weights.probabilities()), reference)
+            signal = signal - policy.modal_reward(anchor.near, signal)
+        penalties = [self.entropy] if self.kl_direction == "forward" else [self.kl, self.entropy]
+        penalties = [along(weight, logits) for weight in penalties if weight is not None]
+        if not penalties:
+            return signal
+        above = logits - anchor.peak
+        # What the likeliest output has moved by since the anchor was taken would cost it the digits that it keeps.
+        moved = reduction.largest(1, jnp.where(anchor.near, above, -jnp.inf))
+        return signal - sum(penalties[1:], penalties[0]) * (above - moved)
+
+    def _with_reference(
+        self, signal: Float[Array, "P K *lanes"], reference: Float[Array, "P K *lanes"] | None
+    ) -> Float[Array, "P K *lanes"]:
+        if self.kl is None or self.kl_direction == "forward":
+            return signal
+        assert reference is not None
+        return signal + along(self.kl, signal) * reference
 
     def _scale(
-        self, problem: Problem, log_policy: Float[Array, "P K"], reward: Float[Array, "P K"]
-    ) -> float | Float[Array, ""]:
-        if self.normalize_by_std is False:
-            return 1.0
-        *_, stds = self._moments(problem, log_policy, reward)
-        scale = jnp.sum(problem.prompt_weights * stds, axis=-1) + _STD_FLOOR
+        self, problem: Problem, probabilities: Float[Array, "P K *lanes"], reward: Float[Array, "P K *lanes"]
+    ) -> Float[Array, "*lanes"]:
+        *_, stds = _moments(problem, probabilities, reward)
+        scale = policy.mean(problem, stds) + _STD_FLOOR
         return jax.lax.stop_gradient(scale) if self.normalize_by_std == "detached" else scale
 
-    def _penalty_signal(
-        self, log_policy: Float[Array, "P K"], reference: Float[Array, "P K"]
-    ) -> float | Float[Array, "P K"]:
-        signal = 0.0
-        if _present(self.kl) and self.kl_direction == "reverse":
-            signal -= self.kl * (log_policy - reference)
-        if _present(self.entropy):
-            signal -= self.entropy * log_policy
-        return signal
 
-    def _forward_kl_gradient(
-        self, log_policy: Float[Array, "P K"], reference: Float[Array, "P K"]
-    ) -> float | Float[Array, "P K"]:
-        if _present(self.kl) and self.kl_direction == "forward":
-            return self.kl * (jnp.exp(reference) - jnp.exp(log_policy))
-        return 0.0
+def _moments(
+    problem: Problem, probabilities: Float[Array, "P K *lanes"], reward: Float[Array, "P K *lanes"]
+) -> tuple[Float[Array, " P *lanes"], Float[Array, "*lanes"], Float[Array, " P *lanes"]]:
+    base = jax.lax.stop_gradient(reduction.largest(1, jnp.where(probabilities >= 0.5, reward, -jnp.inf)))
+    base = jnp.where(jnp.isfinite(base), base, 0.0)  # any number serves; near 1e-12 from certainty it keeps digits
+    values = (base + reduction.add(1, probabilities, reward - base))[:, 0]
+    mean = policy.mean(problem, values)
+    squares = reduction.add(1, probabilities, (reward - along(mean, reward)) ** 2)[:, 0]
+    # The square root's derivative is infinite at zero, where the std has a kink; its subgradient 0 is used.
+    stds = jnp.where(squares > 0, jnp.sqrt(jnp.where(squares > 0, squares, 1)), 0)
+    return values, mean, stds
 
 
 def choose_objective(objective: Any, caller: str) -> Objective:
@@ -190,11 +317,15 @@ def choose_objective(objective: Any, caller: str) -> Objective:
 
     Raises:
         ValueError: if it is anything else than an `Objective`.
+
+    Example:
+        >>> choose_objective(None, "flow").reward
+        'proxy'
     """
     if objective is None:
         return _proxy_alone()
     if not isinstance(objective, Objective):
-        raise ValueError(f"objective is {objective!r:.80}; {caller} takes a pgdyn.Objective")
+        raise ValueError(f"objective is {validate.shown(objective)}; {caller} takes a pgdyn.Objective")
     return objective
 
 
@@ -203,11 +334,16 @@ def _proxy_alone() -> Objective:
     return Objective()
 
 
-def _weight(name: str, value: ArrayLike, minimum: float | None) -> float | Array:
-    # A weight that is plainly zero stays a Python number, so that compiled code leaves its term out altogether.
-    number = validate.number(name, value, minimum=minimum)
-    return 0.0 if not validate.is_traced(number) and number == 0 else jnp.asarray(number, validate.float_dtype())
-
-
-def _present(weight: float | Array) -> bool:
-    return not isinstance(weight, float)
+def _weight(name: str, value: ArrayLike | None, minimum: float | None) -> Array | None:
+    if value is None:
+        return None
+    weight = validate.as_floats(name, value)
+    if weight.ndim > 1:
+        raise ValueError(f"{name} has shape {weight.shape}; it must be a single number, or [N] for a batch")
+    validate.require_finite(name, weight)
+    if not validate.is_traced(weight):
+        if minimum is not None:
+            validate.require(name, weight, weight >= minimum, f"it must be at least {minimum:g}")
+        if (weight == 0).all():
+            return None  # compiled code leaves the term out altogether
+    return jnp.asarray(weight, validate.float_dtype())
