@@ -1,196 +1,152 @@
 r"""Gradient flow: theta' = dJ/dtheta (euclidean) or F^+ dJ/dtheta (natural), in continuous time.
 
 For the plain value this is theta' = Phi^T (pi * A) / T, the dynamics of arXiv 2604.25872 and the object that its
-theorems speak about. Integrated with diffrax by an eighth-order Dormand-Prince pair with error control, so that a
-plateau that lasts until t = 1e15 costs few steps.
+theorems speak about. Integrated in the scaled parameters u = theta / T, where the temperature is nothing but a clock,
+
+    z = Phi u,      du/ds = Phi^T dJ/dz  with  s = t / T^2      (natural: du/dt = F_u^+ Phi^T dJ/dz),
+
+by an eighth-order Dormand-Prince pair with error control (diffrax), so that a plateau that lasts until t = 1e15 costs
+few steps.
 """
 
 from __future__ import annotations
 
-from typing import Any, Literal
+import importlib
+from typing import Any, ClassVar, Literal
 
-import diffrax
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-import optimistix
-from jaxtyping import Array, ArrayLike, Float
+from jaxtyping import Array, Float
 
 from pgdyn import policy, validate
-from pgdyn.dynamics.result import Result
-from pgdyn.objective import Objective, choose_objective
-from pgdyn.problem import Problem, require_single
-from pgdyn.trajectory import Trajectory, observe
+from pgdyn.objective import Anchor, Objective, choose_objective
+from pgdyn.policy import Weights
+from pgdyn.problem import Problem
+from pgdyn.solution import MOST_SAVES, Solution
 
 GEOMETRIES = ("euclidean", "natural")
+ONE = {"rtol": 1e-8, "atol": 1e-10}  # tolerances of one run
+MANY = {"rtol": 1e-6, "atol": 1e-9}  # of a batch
+
+
+class Flow(eqx.Module):
+    """Settings of a gradient flow from t = 0 to `t1`.
+
+    Attributes:
+        t1: end time, positive; up to 1e15 and beyond on plateaus. For a batch also [N].
+        objective: what is climbed; None for the proxy's value alone.
+        target: true value whose first hitting time is wanted, or None. For a batch also [N].
+        saves: number of saved points of one run, at times evenly spaced in log(1 + t); a batch keeps its ends.
+        rtol: relative tolerance of one step; None for 1e-8 in one run and 1e-6 in a batch.
+        atol: absolute tolerance of one step, in parameters over temperature; None for 1e-10 in one run and 1e-9 in a
+            batch.
+        geometry: "euclidean", or "natural" for the natural policy gradient (tabular: pi_t ~ pi_0 exp(t r)).
+        stop_at_target: whether the run ends at its hitting time.
+        max_steps: solver steps after which a run breaks off, and says so in its result.
+        solver: a diffrax adaptive solver; None for `diffrax.Dopri8()`. Batches have a solver of their own.
+        adjoint: how derivatives are taken through one run; None for `diffrax.RecursiveCheckpointAdjoint()`, which
+            serves `jax.grad`. Use `diffrax.ForwardMode()` for `jax.jvp` and `jax.jacfwd`.
+
+    Raises:
+        ValueError: naming the field that is wrong.
+
+    Example:
+        >>> Flow(t1=100.0, target=0.9).geometry
+        'euclidean'
+    """
+
+    t1: float = eqx.field(converter=validate.numbers("t1", positive=True))
+    objective: Objective | None = None
+    target: float | None = eqx.field(default=None, converter=validate.numbers("target", optional=True))
+    saves: int = eqx.field(default=256, static=True, converter=validate.counts("saves", minimum=2, maximum=MOST_SAVES))
+    rtol: float | None = eqx.field(default=None, converter=validate.numbers("rtol", positive=True, optional=True))
+    atol: float | None = eqx.field(default=None, converter=validate.numbers("atol", positive=True, optional=True))
+    geometry: Literal["euclidean", "natural"] = eqx.field(
+        default="euclidean", static=True, converter=validate.choices("geometry", GEOMETRIES)
+    )
+    stop_at_target: bool = eqx.field(default=False, static=True, converter=validate.truth("stop_at_target"))
+    max_steps: int = eqx.field(
+        default=65536, static=True, converter=validate.counts("max_steps", minimum=1, maximum=2**31 - 1)
+    )
+    solver: Any = None  # diffrax.AbstractAdaptiveSolver | None
+    adjoint: Any = None  # diffrax.AbstractAdjoint | None
+
+    name: ClassVar[str] = "flow"
+
+    def __check_init__(self):
+        choose_objective(self.objective, "flow")
+        for name, kind in (("solver", "AbstractAdaptiveSolver"), ("adjoint", "AbstractAdjoint")):
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, getattr(importlib.import_module("diffrax"), kind)):
+                raise ValueError(f"{name} is {validate.shown(value)}; it must be a diffrax.{kind}")
+        if self.stop_at_target and self.target is None:
+            raise ValueError("stop_at_target needs a target")
+
+    @property
+    def chosen_objective(self) -> Objective:
+        """The objective, with the default in place of None."""
+        return choose_objective(self.objective, "flow")
+
+    def run(self, problem: Problem) -> Solution:
+        """Solves one problem; `pgdyn.solve` checks it first."""
+        from pgdyn.dynamics import integrate  # and with it diffrax, a third of the time that pgdyn takes to import
+
+        require_float64(problem.initial_params.dtype, "flow")
+        numbers = {name: validate.scalar(name, getattr(self, name)) for name in ("t1",)}
+        for name, default in ONE.items():
+            value = getattr(self, name)
+            numbers[name] = validate.scalar(name, default if value is None else value)
+        goal = None if self.target is None else validate.scalar("target", self.target)
+        options = (self.saves, self.geometry, self.stop_at_target, self.solver, self.adjoint, self.max_steps)
+        path = integrate.integrate(problem, self.chosen_objective, goal, numbers, *options)
+        return Solution(**path, problem=problem, settings=self)
+
+
+def require_float64(dtype: Any, caller: str) -> None:
+    """Raises ValueError unless a problem's arrays are float64: rounding must stay below the solver's tolerances."""
+    if dtype != np.float64 or validate.float_dtype() != np.float64:
+        raise ValueError(
+            f"{caller} needs float64 and {'this problem is ' + str(dtype) if dtype != np.float64 else 'it is off'}; "
+            "leave PGDYN_X64 unset (or set it to 1) before importing pgdyn, or use pgdyn.ascend"
+        )
+
+
+def rescale(problem: Problem, geometry: str) -> tuple[Problem, Float[Array, ""]]:
+    """The problem in scaled parameters u = theta / T, and the clock's rate dt/ds."""
+    start = problem.initial_params / problem.temperature
+    scaled = eqx.tree_at(
+        lambda p: (p.initial_params, p.temperature), problem, (start, jnp.ones_like(problem.temperature))
+    )
+    rate = problem.temperature**2 if geometry == "euclidean" else jnp.ones_like(problem.temperature)
+    return scaled, rate
 
 
 def velocity(
     problem: Problem,
     objective: Objective,
-    params: Float[Array, "*params"],
-    reference: Float[Array, "P K"],
+    params: Float[Array, "..."],
+    reference: Float[Array, "P K *lanes"] | None,
     geometry: str = "euclidean",
-) -> Float[Array, "*params"]:
+) -> Float[Array, "..."]:
     """theta' at `params`; `reference` is `objective.reference_log_policy(problem)`."""
-    log_policy = policy.log_policy(problem, params)
-    if geometry == "natural":
-        signal = objective.natural_signal(problem, log_policy, reference)
-        return policy.natural_direction(problem, log_policy, signal)
-    return policy.pull_back(problem, objective.logit_gradient(problem, log_policy, reference))
+    return velocity_and_weights(problem, objective, params, reference, geometry)[0]
 
 
-def flow(
-    problem: Problem,
-    t1: ArrayLike,
-    *,
-    objective: Objective | None = None,
-    target: ArrayLike | None = None,
-    saves: int = 256,
-    rtol: float = 1e-8,
-    atol: float = 1e-10,
-    geometry: Literal["euclidean", "natural"] = "euclidean",
-    solver: diffrax.AbstractAdaptiveSolver | None = None,
-    adjoint: diffrax.AbstractAdjoint | None = None,
-    max_steps: int = 65536,
-) -> Trajectory:
-    """Gradient flow from t = 0 to `t1`.
-
-    Args:
-        problem: one problem.
-        t1: end time, positive; up to 1e15 and beyond on plateaus.
-        objective: what is climbed; None for the proxy's value alone.
-        target: true value whose first hitting time is wanted, or None.
-        saves: number S of saved points, at times evenly spaced in log(1 + t) from 0 to t1.
-        rtol: relative tolerance of one step.
-        atol: absolute tolerance of one step, in parameters.
-        geometry: "euclidean", or "natural" for the natural policy gradient (tabular: pi_t ~ pi_0 exp(t r)).
-        solver: a diffrax adaptive solver; None for `diffrax.Dopri8()`.
-        adjoint: how derivatives are taken through the solve; None for `diffrax.RecursiveCheckpointAdjoint()`, which
-            serves `jax.grad`. Use `diffrax.ForwardMode()` for `jax.jvp` and `jax.jacfwd`.
-        max_steps: step budget; a run that spends it says so in `result`, its remaining saves are nan.
-
-    Returns:
-        A `Trajectory` with dynamics "flow". The hitting time is a root of true_value(t) - target on the solver's dense
-        output, after the first step that ends at or above the target.
-
-    Raises:
-        ValueError: on a batch, a time, tolerance or count that is not positive, an unknown geometry, or a problem in
-            float32 (`PGDYN_X64=0`), whose rounding is larger than any tolerance that a hitting time needs.
-    """
-    require_single(problem, "flow")
-    _require_float64(problem)
-    validate.choice("geometry", geometry, GEOMETRIES)
-    end = validate.scalar("t1", t1, positive=True)
-    rtol_ = validate.scalar("rtol", rtol, positive=True)
-    atol_ = validate.scalar("atol", atol, positive=True)
-    points = validate.count("saves", saves, minimum=2)
-    budget = validate.count("max_steps", max_steps, minimum=1)
-    goal = None if target is None else validate.scalar("target", target)
-    objective = choose_objective(objective, "flow")
-    solver = diffrax.Dopri8() if solver is None else solver
-    adjoint = diffrax.RecursiveCheckpointAdjoint() if adjoint is None else adjoint
-    path = _solve(problem, objective, end, goal, rtol_, atol_, points, geometry, solver, adjoint, budget)
-    settings = (
-        ("t1", _plain(t1)),
-        ("saves", points),
-        ("max_steps", budget),
-        ("geometry", geometry),
-        ("rtol", _plain(rtol)),
-        ("atol", _plain(atol)),
-        ("solver", type(solver).__name__),
-        ("target", None if target is None else _plain(target)),
-    )
-    return Trajectory(**path, problem=problem, objective=objective, dynamics="flow", settings=settings)
-
-
-def _require_float64(problem: Problem) -> None:
-    if problem.initial_params.dtype != np.float64:
-        raise ValueError(
-            f"flow needs float64 and this problem is {problem.initial_params.dtype}; "
-            "leave PGDYN_X64 unset (or set it to 1) before importing pgdyn, or use pgdyn.ascend"
-        )
-
-
-def _plain(value: Any) -> float | str:
-    return "traced" if validate.is_traced(value) else float(np.asarray(value))
-
-
-@eqx.filter_jit
-def _solve(
+def velocity_and_weights(
     problem: Problem,
     objective: Objective,
-    t1: Array,
-    goal: Array | None,
-    rtol: Array,
-    atol: Array,
-    saves: int,
-    geometry: str,
-    solver: diffrax.AbstractAdaptiveSolver,
-    adjoint: diffrax.AbstractAdjoint,
-    max_steps: int,
-) -> dict[str, Array]:
-    reference = objective.reference_log_policy(problem)
-
-    def field(t, params, args):
-        return velocity(problem, objective, params, reference, geometry)
-
-    def integrate(saveat: diffrax.SaveAt, event: diffrax.Event | None = None) -> diffrax.Solution:
-        return diffrax.diffeqsolve(
-            diffrax.ODETerm(field),
-            solver,
-            t0=jnp.zeros_like(t1),
-            t1=t1,
-            dt0=None,
-            y0=problem.initial_params,
-            saveat=saveat,
-            stepsize_controller=diffrax.PIDController(rtol, atol, pcoeff=0.2, icoeff=0.5, norm=_max_norm),
-            event=event,
-            adjoint=adjoint,
-            max_steps=max_steps,
-            throw=False,
-        )
-
-    ts = jnp.expm1(jnp.linspace(0.0, 1.0, saves) * jnp.log1p(t1)).at[-1].set(t1)
-    solution = integrate(diffrax.SaveAt(ts=ts))
-    assert solution.ys is not None
-    params = jnp.where(jnp.isfinite(solution.ys), solution.ys, jnp.nan)
-    if goal is None:
-        hitting_time = jnp.full_like(t1, jnp.nan)
-    else:
-        hitting_time = _first_hit(problem, goal, t1, integrate, rtol)
-    return {
-        "t": ts,
-        "params": params,
-        **observe(problem, objective, params),
-        "hitting_time": hitting_time,
-        "result": _result(solution),
-        "steps": jnp.asarray(solution.stats["num_steps"]),
-    }
-
-
-def _max_norm(error: Array) -> Array:
-    return jnp.max(jnp.abs(error))
-
-
-def _first_hit(problem: Problem, goal: Array, t1: Array, integrate: Any, rtol: Array) -> Array:
-    def excess(t, y, args, **_):
-        log_policy = policy.log_policy(problem, y)
-        return policy.value(problem, log_policy, problem.true_reward) - goal
-
-    # flip=False: an upward crossing is bracketed as below, above. Detecting it would refuse, under vmap, the lanes of a
-    # batch that never cross.
-    root_finder = optimistix.Bisection(rtol=1e-13, atol=0.0, flip=False)
-    event = diffrax.Event(excess, root_finder, direction=True)
-    solution = integrate(diffrax.SaveAt(t1=True), event)
-    hit = solution.event_mask
-    at_start = excess(None, problem.initial_params, None) >= 0
-    never = jnp.asarray(jnp.inf, t1.dtype)
-    return jnp.where(at_start, 0.0, jnp.where(hit, solution.ts[-1], never))
-
-
-def _result(solution: diffrax.Solution) -> Array:
-    budget = solution.result == diffrax.RESULTS.max_steps_reached
-    good = solution.result == diffrax.RESULTS.successful
-    code = jnp.where(good, Result.completed, jnp.where(budget, Result.step_budget_spent, Result.not_finite))
-    return code.astype(jnp.int32)
+    params: Float[Array, "..."],
+    reference: Float[Array, "P K *lanes"] | None,
+    geometry: str = "euclidean",
+    anchor: Anchor | None = None,
+) -> tuple[Float[Array, "..."], Weights]:
+    """theta' at `params`, and the probabilities there, measured from `anchor`."""
+    logits = policy.logits(problem, params)
+    anchor = objective.anchor(problem, logits, reference) if anchor is None else anchor
+    weights = policy.weights(logits, anchor.peak)
+    if geometry == "natural":
+        signal = objective.natural_signal(problem, logits, reference)
+        return policy.natural_direction(problem, policy.normalize(logits), signal), weights
+    gradient = objective.gradient_at(problem, logits, weights, reference, anchor)
+    return policy.pull_back(problem, gradient), weights
