@@ -9,11 +9,16 @@ r_P the scores of the reward model and V_P(x) its mean score under the initial p
     HAcc-W = sum over items of w_i * 1[ ... as in HAcc ],    l_i = log p(chosen) + log p(rejected)
 
 The second clause of HAcc forgives an error on a rejected output that scores below the mean, since such an output
-attracts no probability at the start. One-vs-many: an item is a chosen output and M rejected ones, all of which have to
-score below the chosen one (HAcc: below max(r_P(chosen), V_P(x))), and l_i sums log p over all M + 1 of them. A tie is
-an error: every inequality is strict.
+attracts no probability at the start. One-vs-many: an item is a chosen output and M rejected ones. It is right if all
+rejected outputs score below the chosen one (HAcc: below max(r_P(chosen), V_P(x))), and l_i sums log p over all M + 1
+outputs. Every inequality is strict, so a tie is an error. Scores and V_P may have any unit; log-probabilities are in
+nats.
 
-Source: arXiv 2604.25872, section 4.
+Every function takes arrays or nested lists, gives a scalar between 0 and 1, and may be used under `jax.jit` and
+`jax.vmap`.
+
+Source: arXiv 2604.25872, section 4. The worked case of the examples: policy (.05, .5, .15, .15, .15), truth
+(1, .8, -1, -1, -1), proxy (1, -.95, -.9, -.8, -1), and the seven pairs that the truth orders strictly.
 """
 
 from __future__ import annotations
@@ -29,15 +34,28 @@ from pgdyn.validate import Numbers
 
 
 def accuracy(chosen: Numbers, rejected: Numbers, *, one_vs_many: bool = False) -> Float[Array, ""]:
-    """Acc: the fraction of items in which the chosen output scores strictly above the rejected one(s).
+    r"""Acc: the fraction of items in which the chosen output scores strictly above the rejected one(s).
+
+        Acc = mean_i 1[ r_P(chosen_i) > r_P(rejected_i) ]
 
     Args:
         chosen: [prompts, pairs] scores; with `one_vs_many`, [prompts].
         rejected: [prompts, pairs] scores; with `one_vs_many`, [prompts, M].
         one_vs_many: whether an item is a prompt's one chosen output against all its rejected ones.
 
+    Returns:
+        A scalar.
+
     Raises:
         ValueError: on shapes that do not fit or entries that are not finite.
+
+    Example:
+        >>> chosen = [[1, 1, 1, 1, -0.95, -0.95, -0.95]]
+        >>> rejected = [[-0.95, -0.9, -0.8, -1, -0.9, -0.8, -1]]
+        >>> round(float(accuracy(chosen, rejected)), 4)
+        0.7143
+        >>> float(accuracy([1.0, 0.5], [[0.0, -1.0], [0.0, 0.5]], one_vs_many=True))
+        0.5
     """
     return jnp.mean(_correct(*_scores(chosen, rejected, one_vs_many), None, one_vs_many))
 
@@ -45,7 +63,9 @@ def accuracy(chosen: Numbers, rejected: Numbers, *, one_vs_many: bool = False) -
 def weighted_accuracy(
     chosen: Numbers, rejected: Numbers, logp_chosen: Numbers, logp_rejected: Numbers, *, one_vs_many: bool = False
 ) -> Float[Array, ""]:
-    """Acc-W: Acc with items weighted by one softmax over all of them of log p(chosen) + log p(rejected).
+    r"""Acc-W: Acc with items weighted by one softmax over all of them.
+
+        Acc-W = sum_i w_i 1[ r_P(chosen_i) > r_P(rejected_i) ],     w = softmax_i( log p(chosen_i) + log p(rejected_i) )
 
     Args:
         chosen: as for `accuracy`.
@@ -55,9 +75,21 @@ def weighted_accuracy(
         logp_rejected: those of the rejected outputs, shaped like `rejected`.
         one_vs_many: as for `accuracy`; an item's weight then has the sum over its rejected outputs.
 
+    Returns:
+        A scalar.
+
     Raises:
         ValueError: on shapes that do not fit, a score that is not finite, a log-probability that is nan or above 0, or
             if no item has any weight.
+
+    Example:
+        >>> best, second, bad = jnp.log(0.05), jnp.log(0.5), jnp.log(0.15)
+        >>> chosen = [[1, 1, 1, 1, -0.95, -0.95, -0.95]]
+        >>> rejected = [[-0.95, -0.9, -0.8, -1, -0.9, -0.8, -1]]
+        >>> high = [[best, best, best, best, second, second, second]]
+        >>> low = [[second, bad, bad, bad, bad, bad, bad]]
+        >>> round(float(weighted_accuracy(chosen, rejected, high, low)), 4)
+        0.4495
     """
     scores = _scores(chosen, rejected, one_vs_many)
     weights = _weights(logp_chosen, logp_rejected, scores, one_vs_many)
@@ -67,16 +99,28 @@ def weighted_accuracy(
 def harm_aware_accuracy(
     chosen: Numbers, rejected: Numbers, mean_reward: Numbers, *, one_vs_many: bool = False
 ) -> Float[Array, ""]:
-    """HAcc: Acc that also accepts an item whose rejected output(s) score strictly below the prompt's mean score.
+    r"""HAcc: Acc that also accepts an item whose rejected output(s) score strictly below the prompt's mean score.
+
+        HAcc = mean_i 1[ r_P(chosen_i) > r_P(rejected_i)  or  r_P(rejected_i) < V_P(x_i) ]
 
     Args:
         chosen: as for `accuracy`.
         rejected: as for `accuracy`.
         mean_reward: [prompts], V_P(x): the mean score of the initial policy's outputs on each prompt.
-        one_vs_many: as for `accuracy`.
+        one_vs_many: as for `accuracy`; every rejected output then has to score below the chosen one or below V_P.
+
+    Returns:
+        A scalar.
 
     Raises:
         ValueError: on shapes that do not fit or entries that are not finite.
+
+    Example:
+        >>> chosen = [[1, 1, 1, 1, -0.95, -0.95, -0.95]]
+        >>> rejected = [[-0.95, -0.9, -0.8, -1, -0.9, -0.8, -1]]
+        >>> mean = 0.05 * 1 + 0.5 * -0.95 + 0.15 * (-0.9 - 0.8 - 1)
+        >>> round(float(harm_aware_accuracy(chosen, rejected, [mean])), 4)
+        0.8571
     """
     scores = _scores(chosen, rejected, one_vs_many)
     return jnp.mean(_correct(*scores, _mean_reward(mean_reward, scores[1]), one_vs_many))
@@ -91,7 +135,9 @@ def weighted_harm_aware_accuracy(
     *,
     one_vs_many: bool = False,
 ) -> Float[Array, ""]:
-    """HAcc-W: HAcc with the item weights of Acc-W.
+    r"""HAcc-W: HAcc with the item weights of Acc-W.
+
+        HAcc-W = sum_i w_i 1[ r_P(chosen_i) > r_P(rejected_i)  or  r_P(rejected_i) < V_P(x_i) ]
 
     Args:
         chosen: as for `accuracy`.
@@ -101,8 +147,21 @@ def weighted_harm_aware_accuracy(
         mean_reward: as for `harm_aware_accuracy`.
         one_vs_many: as for `accuracy`.
 
+    Returns:
+        A scalar.
+
     Raises:
         ValueError: as for `weighted_accuracy` and `harm_aware_accuracy`.
+
+    Example:
+        >>> best, second, bad = jnp.log(0.05), jnp.log(0.5), jnp.log(0.15)
+        >>> chosen = [[1, 1, 1, 1, -0.95, -0.95, -0.95]]
+        >>> rejected = [[-0.95, -0.9, -0.8, -1, -0.9, -0.8, -1]]
+        >>> high = [[best, best, best, best, second, second, second]]
+        >>> low = [[second, bad, bad, bad, bad, bad, bad]]
+        >>> mean = 0.05 * 1 + 0.5 * -0.95 + 0.15 * (-0.9 - 0.8 - 1)
+        >>> round(float(weighted_harm_aware_accuracy(chosen, rejected, high, low, [mean])), 4)
+        0.7248
     """
     scores = _scores(chosen, rejected, one_vs_many)
     weights = _weights(logp_chosen, logp_rejected, scores, one_vs_many)
@@ -110,8 +169,8 @@ def weighted_harm_aware_accuracy(
 
 
 def _correct(
-    chosen: Float[Array, ...], rejected: Float[Array, ...], mean_reward: Float[Array, " X"] | None, one: bool
-) -> Float[Array, ...]:
+    chosen: Float[Array, "..."], rejected: Float[Array, "..."], mean_reward: Float[Array, " X"] | None, one: bool
+) -> Float[Array, "..."]:
     """1 for each item that is right, else 0: [prompts, pairs], or [prompts] in one-vs-many."""
     bar = chosen
     if mean_reward is not None:

@@ -1,1 +1,16 @@
-"""Reward errors: families of them, which help and which harm, and the best one that there is."""
+"""Reward errors: families of them, which help and which harm, and the best one that there is.
+
+| module | what it does |
+|---|---|
+| `pgdyn.errors.perturb` | families of errors, from a problem |
+| `pgdyn.errors.categorize` | harmful, benign or beneficial, by simulation |
+| `pgdyn.errors.mechanism` | why an error should help or harm, before any simulation |
+| `pgdyn.errors.report` | what `pgdyn.categorize` found |
+| `pgdyn.errors.sensitivity` | slopes of the outcome in every entry of the proxy |
+| `pgdyn.errors.design` | the best proxy within bounds |
+| `pgdyn.errors.region` | these bounds |
+"""
+
+from pgdyn.errors import perturb
+
+__all__ = ["perturb"]

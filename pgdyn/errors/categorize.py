@@ -7,27 +7,43 @@ at which they first bring the true value to the target, and tolerance delta,
     harmful      T / T_0 > 1 + delta      (T infinite and T_0 finite included)
     benign       otherwise.
 
-Where neither arrives before t1 (or both start at the target) the true values at t1 decide: beneficial or harmful where
-they differ by more than delta times the range of the true reward.
+Where neither arrives before t1, or both start at the target, the true values at t1 decide: beneficial or harmful where
+they differ by more than delta times the range of the true reward. A category is "undecided" where a flow broke off
+before these rules could tell.
 
 Categories: arXiv 2604.25872; the a-priori mechanisms are in `pgdyn.errors.mechanism`.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
+from typing import Any, NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
 from pgdyn import validate
-from pgdyn.dynamics.ensemble import flow_many
-from pgdyn.dynamics.result import Result
+from pgdyn.batch import Batch
+from pgdyn.dynamics.flow import MANY, Flow
 from pgdyn.errors.mechanism import CATEGORIES, PREDICTED, mechanisms
-from pgdyn.errors.report import Report
+from pgdyn.errors.report import UNDECIDED, Report
 from pgdyn.problem import Problem, require_single
+from pgdyn.solution import Result, Solution
+from pgdyn.solve import solve
 from pgdyn.validate import Numbers
+
+
+class Comparison(NamedTuple):
+    """Flows on proxies beside flows on the ground truth.
+
+    Attributes:
+        category: "harmful", "benign", "beneficial" or "undecided".
+        speedup: T_0 / T; see `compare_times`.
+    """
+
+    category: np.ndarray
+    speedup: np.ndarray
 
 
 def categorize(
@@ -37,10 +53,8 @@ def categorize(
     t1: ArrayLike,
     target: ArrayLike,
     tolerance: float = 0.01,
-    rtol: float = 1e-6,
-    atol: float = 1e-9,
-    max_steps: int = 65536,
     progress: Callable[[int, int], None] | None = None,
+    **settings: Any,
 ) -> Report:
     """Categories, speed-ups and mechanisms of erroneous proxies of one problem.
 
@@ -51,70 +65,109 @@ def categorize(
         t1: end time of the flows, positive.
         target: true value to be reached.
         tolerance: delta, relative for times, and a fraction of the true reward's range for values.
-        rtol: relative tolerance of the flows.
-        atol: absolute tolerance of the flows.
-        max_steps: step budget of each flow.
         progress: called with (flows ended, M + 1) from time to time.
+        **settings: further fields of `pgdyn.Flow`, the same for all flows: rtol, atol, max_steps, objective, geometry.
 
     Returns:
-        A `Report`. A flow that breaks off before reaching the target leaves its category open ("undecided"); where the
-        flow on the ground truth does, all categories but those of proxies that arrived are open.
+        A `Report`. A flow that breaks off before it reaches the target leaves its category open ("undecided"). Where
+        the flow on the ground truth breaks off, only proxies that arrived have a category: "beneficial" where the
+        ground truth has not arrived by 1 + delta times their own time, which is simulated once more for them.
 
     Raises:
         ValueError: on a batch, on entries that are not finite, shapes that do not fit or numbers out of range.
+
+    Example:
+        >>> problem = Problem.tabular([0.05, 0.5, 0.15, 0.15, 0.15], [1, 0.8, -1, -1, -1])
+        >>> report = categorize(problem, [[1, -1, -1, -1, -1], [1, 0.8, 1.5, -1, -1]], t1=1e6, target=0.9)
+        >>> report.category.tolist(), report.speedup.round(1).tolist()
+        (['beneficial', 'harmful'], [2009.8, 0.0])
+        >>> report.mechanism.tolist()
+        ['escapes mediocrity', 'reward hacking']
     """
     require_single(problem, "categorize")
+    if settings.get("stop_at_target"):
+        raise ValueError("stop_at_target is True; categorize compares true values at t1, so its flows run to the end")
     proxies = _proxies(problem, proxy_rewards)
-    end = float(validate.scalar("t1", t1, positive=True))
-    goal = float(validate.scalar("target", target))
     slack = float(validate.scalar("tolerance", tolerance, minimum=0.0))
-    # The flow on the ground truth is one more lane of the batch, so that both are run by the same numerics.
+    numbers = {"t1": validate.number("t1", t1, positive=True), "target": validate.number("target", target)}
+    flow = Flow(**{**numbers, **MANY, **settings})
+    # The flow on the ground truth is one more run of the batch, so that all are computed by the same numerics.
     batch = problem.with_proxy(np.concatenate([np.asarray(problem.true_reward)[None], proxies]))
-    outcome = flow_many(batch, end, target=goal, rtol=rtol, atol=atol, max_steps=max_steps, progress=progress)
-    times, values, results = (np.asarray(found) for found in (outcome.hitting_time, outcome.true_value, outcome.result))
-    speedup = compare_times(times[0], times[1:])
-    truth = np.asarray(problem.true_reward)
-    decided = (results == Result.completed) | np.isfinite(times)
-    category = classify(
-        times[0], times[1:], values[0], values[1:], slack, float(truth.max() - truth.min()), decided[0], decided[1:]
-    )
-    mechanism = mechanisms(problem, jnp.asarray(proxies), goal)
+    runs = solve(batch, flow, progress=progress)
+    baseline, trained = _rows(runs, slice(0, 1)), _rows(runs, slice(1, None))
+    found = compare(baseline, trained, slack)
+    if not _is_known(baseline)[0]:
+        found.category[_overtaken(baseline, trained.hitting_time, slack)] = CATEGORIES[2]
+    mechanism = mechanisms(problem, proxies, target)
     return Report(
-        category=category,
-        speedup=speedup,
+        category=found.category,
+        speedup=found.speedup,
         mechanism=mechanism,
         predicted=np.array([PREDICTED[name] for name in mechanism.tolist()]),
-        baseline_time=float(times[0]),
-        times=times[1:],
-        baseline_value=float(values[0]),
-        values=values[1:],
-        result=results[1:],
         problem=problem,
-        proxy_rewards=proxies,
-        t1=end,
-        target=goal,
+        baseline=baseline,
+        trained=trained,
         tolerance=slack,
-        settings=(("rtol", rtol), ("atol", atol), ("max_steps", max_steps)),
     )
 
 
-def compare_times(baseline: np.ndarray, times: np.ndarray) -> np.ndarray:
-    """T_0 / T: inf where only the proxy arrives, 0 where only the ground truth does, nan where no time tells."""
+def compare(baseline: Solution, trained: Solution, tolerance: float = 0.01) -> Comparison:
+    """The categories and speed-ups of flows that were run on proxies.
+
+    Args:
+        baseline: flows on the ground truth, to the same end time and target; its leading axes broadcast with those of
+            `trained`.
+        trained: flows on proxies. Their problems' true reward gives the range.
+        tolerance: delta.
+
+    Returns:
+        Arrays with the leading axes of both. A category is "undecided" where one of the two flows broke off before the
+        rules of the module could tell.
+
+    Example:
+        >>> from pgdyn import flow_many
+        >>> truth = Batch.tabular([[[0.1, 0.9]], [[0.2, 0.8]]], [1.0, 0.0])
+        >>> proxy = truth.replace(proxy_reward=[[[2.0, 0.0]], [[0.5, 0.0]]])
+        >>> base, found = (flow_many(batch, 1e3, target=0.9) for batch in (truth, proxy))
+        >>> compare(base, found).category.tolist()
+        ['beneficial', 'harmful']
+    """
+    base, own = baseline.end, trained.end
+    truth = np.asarray(own.problem.true_reward)
+    times = np.asarray(base.hitting_time), np.asarray(own.hitting_time)
+    values = np.asarray(base.true_value), np.asarray(own.true_value)
+    width = np.ptp(truth, axis=(-2, -1))
+    category = classify(*times, *values, tolerance, width, _is_known(base), _is_known(own))
+    return Comparison(category, compare_times(*times))
+
+
+def compare_times(baseline: ArrayLike, times: ArrayLike) -> np.ndarray:
+    """T_0 / T: inf where only the proxy arrives, 0 where only the ground truth does, nan where no time tells.
+
+    Args:
+        baseline: T_0, inf for never; broadcasts with `times`.
+        times: T.
+
+    Example:
+        >>> compare_times(6.0, [2.0, 6.0, np.inf]).tolist(), compare_times(np.inf, [2.0, np.inf]).tolist()
+        ([3.0, 1.0, 0.0], [inf, nan])
+    """
+    base, own = np.asarray(baseline, float), np.asarray(times, float)
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(np.isinf(times), np.where(np.isinf(baseline), np.nan, 0.0), baseline / times)
+        return np.where(np.isinf(own), np.where(np.isinf(base), np.nan, 0.0), base / own)
 
 
 def classify(
-    baseline_time: np.ndarray,
-    times: np.ndarray,
-    baseline_value: np.ndarray,
-    values: np.ndarray,
+    baseline_time: ArrayLike,
+    times: ArrayLike,
+    baseline_value: ArrayLike,
+    values: ArrayLike,
     tolerance: float,
-    reward_range: np.ndarray | float,
-    baseline_decided: np.ndarray | bool = True,
-    decided: np.ndarray | bool = True,
+    reward_range: ArrayLike,
+    baseline_known: ArrayLike = True,
+    known: ArrayLike = True,
 ) -> np.ndarray:
-    """The categories of the module's rules, "undecided" where a flow broke off before its time was known.
+    """The categories of the module's rules, "undecided" where a flow broke off before they could tell.
 
     Args:
         baseline_time: T_0, inf for never; any shape that broadcasts with `times`, as all arrays here.
@@ -123,17 +176,51 @@ def classify(
         values: those of the flows on proxies.
         tolerance: delta.
         reward_range: of the true reward.
-        baseline_decided: whether T_0 and its value are known.
-        decided: whether T and the value are known.
+        baseline_known: whether the flow on the ground truth arrived or ran to t1.
+        known: whether the flow on the proxy did.
+
+    Example:
+        >>> classify(6.0, [2.0, 6.01, np.inf], 0.9, [0.95, 0.9, 0.1], 0.01, 2.0).tolist()
+        ['beneficial', 'benign', 'harmful']
+        >>> classify(np.inf, [np.inf, np.inf], 0.5, [0.51, 0.53], 0.01, 2.0).tolist()
+        ['benign', 'beneficial']
     """
     speedup = compare_times(baseline_time, times)
-    change = (values - baseline_value) / np.where(reward_range > 0, reward_range, 1.0)
-    untimed = np.isnan(speedup)
+    ranges = np.asarray(reward_range)
+    change = (np.asarray(values) - np.asarray(baseline_value)) / np.where(ranges > 0, ranges, 1.0)
     harmful, benign, beneficial = CATEGORIES
     by_time = np.select([speedup > 1 + tolerance, speedup < 1 / (1 + tolerance)], [beneficial, harmful], benign)
     by_value = np.select([change > tolerance, change < -tolerance], [beneficial, harmful], benign)
-    known = np.logical_and(baseline_decided, decided)
-    return np.where(known, np.where(untimed, by_value, by_time), "undecided")
+    category = np.where(np.isnan(speedup), by_value, by_time)
+    return np.where(np.logical_and(baseline_known, known), category, UNDECIDED)
+
+
+def _is_known(solution: Solution) -> np.ndarray:
+    """Whether each flow ran to its end, or arrived on its way before it broke off."""
+    time, result = np.asarray(solution.hitting_time), np.asarray(solution.result)
+    ended = (result == Result.completed) | (result == Result.reached_target)
+    # A flow that starts at the target is compared by its value at t1, which one that broke off does not have.
+    return ended | ((time > 0) & np.isfinite(time))
+
+
+def _overtaken(baseline: Solution, times: np.ndarray, tolerance: float) -> np.ndarray:
+    """Where the flow on the ground truth, which broke off at a time that is not known, is later than `times`."""
+    arrived = np.flatnonzero(np.isfinite(times) & (times > 0))
+    later = np.zeros(len(times), bool)
+    if len(arrived):
+        truths = Batch.of(baseline.problem)[np.zeros(len(arrived), int)]
+        again = solve(truths, dataclasses.replace(baseline.settings, t1=(1 + tolerance) * times[arrived]))
+        later[arrived] = (again.result == Result.completed) & np.isinf(again.hitting_time)
+    return later
+
+
+def _rows(solution: Solution, rows: slice) -> Solution:
+    """Some of many runs."""
+    assert isinstance(solution.problem, Batch)
+    names = [field.name for field in dataclasses.fields(solution) if field.name not in ("problem", "settings")]
+    arrays = {name: getattr(solution, name) for name in names}
+    taken = {name: None if array is None else array[rows] for name, array in arrays.items()}
+    return Solution(**taken, problem=solution.problem[rows], settings=solution.settings)
 
 
 def _proxies(problem: Problem, proxy_rewards: Numbers) -> np.ndarray:

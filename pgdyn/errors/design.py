@@ -14,86 +14,95 @@ best proxy met, never a worse one than the best start, the ground truth itself i
 
 from __future__ import annotations
 
+import dataclasses
+import importlib
+from typing import TYPE_CHECKING, Any, NamedTuple
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jax.typing import ArrayLike
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float
 
 from pgdyn import policy, validate
-from pgdyn.dynamics.flow import flow
-from pgdyn.dynamics.optimizer import Optimizer, trace
+from pgdyn.dynamics.flow import Flow
+from pgdyn.dynamics.optimizer import GradientTransformation, Optimizer, trace
+from pgdyn.errors.region import Region, allowed
 from pgdyn.errors.sensitivity import value_and_slope
 from pgdyn.problem import Problem, require_single
+from pgdyn.solution import Solution
+from pgdyn.solve import solve
 from pgdyn.validate import Numbers
 
+if TYPE_CHECKING:
+    import xarray
+
 _MIDDLE_FRACTIONS = (0.0, 0.5)
-_RTOL, _ATOL = 1e-8, 1e-10
+_FLOW = {"saves": 2, "rtol": 1e-8, "atol": 1e-10, "max_steps": 4096}
 
 
 class Design(eqx.Module):
     """A designed proxy.
 
     Attributes:
-        proxy_reward: [P, K].
-        hitting_time: first time with true_value >= target of the flow on it; inf for never before t1, nan without a
-            target.
-        true_value: at t1.
+        solution: the end of the flow on the designed proxy.
         starts: [S, P, K], where the searches began; the first is the truth, brought within the bounds.
         history: [S, steps + 1], what each search had reached before every update: hitting times with a target (inf
             where not before t1), else true values at t1.
+        region: the proxies that were allowed.
+        optimizer: the optax transformation, or None for the default.
+
+    Example:
+        >>> problem = Problem.tabular([0.05, 0.5, 0.15, 0.15, 0.15], [1, 0.8, -1, -1, -1])
+        >>> found = design(problem, 5.0, steps=2, random_starts=0)
+        >>> found.starts.shape, found.history.shape, found.proxy_reward.shape
+        ((3, 1, 5), (3, 3), (1, 5))
     """
 
-    proxy_reward: Float[Array, "P K"]
-    hitting_time: Float[Array, ""]
-    true_value: Float[Array, ""]
+    solution: Solution
     starts: Float[Array, "S P K"]
     history: Float[Array, "S updates"]
+    region: Region
+    optimizer: GradientTransformation | None = eqx.field(static=True)
+
+    @property
+    def problem(self) -> Problem:
+        """The problem, with the designed proxy for its own."""
+        assert isinstance(self.solution.problem, Problem)
+        return self.solution.problem
+
+    @property
+    def proxy_reward(self) -> Float[Array, "P K"]:
+        """[P, K], the designed proxy."""
+        return self.problem.proxy_reward
+
+    @property
+    def hitting_time(self) -> Float[Array, ""]:
+        """The first time with true_value >= target; inf for never before t1, nan without a target."""
+        return self.solution.hitting_time
+
+    @property
+    def true_value(self) -> Float[Array, ""]:
+        """The true value at t1."""
+        return self.solution.true_value
+
+    @property
+    def flow(self) -> Flow:
+        """The settings that every flow was run with."""
+        return self.solution.settings
+
+    def to_dataset(self) -> xarray.Dataset:
+        """The design as an `xarray.Dataset` over "search" and "update", with the problem and what made it."""
+        return importlib.import_module("pgdyn.io.errors").design_dataset(self)
 
 
-class Region(eqx.Module):
-    """The proxies that are allowed.
+class _Met(NamedTuple):
+    """The proxies that the searches met: `proxy` [S, updates, P, K], and hitting time and true value of each."""
 
-    Attributes:
-        truth: [P, K].
-        lower: [P, K].
-        upper: [P, K].
-        max_range: largest max - min within a prompt.
-        budget: largest |r_P - r_G|_2 over all prompts and outputs; inf for no limit.
-    """
-
-    truth: Float[Array, "P K"]
-    lower: Float[Array, "P K"]
-    upper: Float[Array, "P K"]
-    max_range: Float[Array, ""]
-    budget: Float[Array, ""]
-
-    def project(self, proxy: Float[Array, "P K"]) -> Float[Array, "P K"]:
-        """A near proxy that is allowed, and `proxy` itself where it is allowed.
-
-        Entries are clipped to the bounds, then each prompt to a window of width `max_range` around its middle, then the
-        error is shrunk to the budget; each step keeps what the ones before it ensured.
-        """
-        inside = jnp.clip(proxy, self.lower, self.upper)
-        middle = (jnp.max(inside, axis=-1, keepdims=True) + jnp.min(inside, axis=-1, keepdims=True)) / 2
-        # A window that meets every output's bounds: its floor lies between these two.
-        least = jnp.max(self.lower, axis=-1, keepdims=True) - self.max_range
-        most = jnp.min(self.upper, axis=-1, keepdims=True)
-        floor = jnp.clip(middle - self.max_range / 2, least, most)
-        inside = jnp.clip(inside, floor, floor + self.max_range)
-        error = inside - self.truth
-        size = jnp.sqrt(jnp.sum(error**2))
-        shrunk = self.truth + error * (self.budget / jnp.where(size > 0, size, 1.0))
-        return jnp.where(size > self.budget, shrunk, inside)
-
-    def contains(self, proxy: Float[Array, "P K"], slack: float = 1e-12) -> Bool[Array, ""]:
-        """Whether `proxy` is allowed, up to `slack`."""
-        width = jnp.max(proxy, axis=-1) - jnp.min(proxy, axis=-1)
-        bounded = jnp.all((proxy >= self.lower - slack) & (proxy <= self.upper + slack))
-        small = jnp.sqrt(jnp.sum((proxy - self.truth) ** 2)) <= self.budget + slack
-        return bounded & jnp.all(width <= self.max_range + slack) & small
+    proxy: Float[Array, ...]
+    time: Float[Array, ...]
+    value: Float[Array, ...]
 
 
 def design(
@@ -106,10 +115,10 @@ def design(
     max_range: ArrayLike | None = None,
     budget: ArrayLike | None = None,
     steps: int = 100,
-    optimizer: optax.GradientTransformation | None = None,
+    optimizer: GradientTransformation | None = None,
     random_starts: int = 2,
     key: Array | None = None,
-    max_steps: int = 4096,
+    **settings: Any,
 ) -> Design:
     """The proxy with the highest true value at `t1`, or with a `target` the shortest time to it, that a search finds.
 
@@ -129,35 +138,50 @@ def design(
         optimizer: an optax transformation that minimises; None for `optax.adam` with a rate that falls from 0.1 to
             0.001 of the range as a cosine.
         random_starts: number of random starts.
-        key: a `jax.random.key` for them; needed where `random_starts` is not 0, None for `jax.random.key(0)`.
-        max_steps: step budget of each flow; a search that spends it stays where it is.
+        key: a `jax.random.key` for them; None for `jax.random.key(0)`.
+        **settings: further fields of `pgdyn.Flow`: rtol (here 1e-8), atol (here 1e-10), max_steps (here 4096; a search
+            whose flow spends it stays where it is), objective, geometry.
+
+    Returns:
+        A `Design`: the best proxy that any search met, the starts included. Where no flow reaches the target before t1,
+        it is the one with the highest true value at t1.
 
     Raises:
-        ValueError: on a batch, numbers out of range, bounds or a range that no proxy can meet, or a target that the
-            start meets already.
+        ValueError: on a batch, numbers out of range, bounds or a range that no proxy can meet, a target that the start
+            meets already, or flows of which none runs to its end.
+
+    Example:
+        >>> problem = Problem.tabular([0.05, 0.5, 0.15, 0.15, 0.15], [1, 0.8, -1, -1, -1])
+        >>> found = design(problem, 5.0, steps=2, random_starts=0)
+        >>> float(found.true_value) >= float(found.history[:, 0].max())
+        True
     """
+    import optax  # here, as it takes a tenth of the time that pgdyn takes to import
+
     require_single(problem, "design")
-    end = validate.scalar("t1", t1, positive=True)
-    goal = None if target is None else validate.scalar("target", target)
+    numbers = {"t1": validate.number("t1", t1, positive=True)}
+    if target is not None:
+        numbers["target"] = validate.number("target", target)
+    flow = Flow(**{**numbers, **_FLOW, **settings})
     count = validate.count("steps", steps, minimum=1)
     draws = validate.count("random_starts", random_starts, minimum=0)
-    region = _region(problem, lower, upper, max_range, budget)
-    if goal is not None:
+    region = allowed(problem, lower, upper, max_range, budget)
+    if flow.target is not None:
         start_policy = policy.log_policy(problem, problem.initial_params)
         start = float(policy.value(problem, start_policy, problem.true_reward))
-        if start >= goal:
-            raise ValueError(f"target is {float(goal):g} but the initial policy's true value is {start:g} already")
+        if start >= flow.target:
+            raise ValueError(f"target is {flow.target:g} but the initial policy's true value is {start:g} already")
     # The default works in units of the range, so that problems of other ranges share its compiled search.
     scale = region.max_range if optimizer is None else jnp.ones_like(region.max_range)
     rule = optax.adam(optax.cosine_decay_schedule(0.1, count, 0.01)) if optimizer is None else optimizer
-    traced = trace(rule, region.truth)
-    starts = _starts(problem, region, draws, jax.random.key(0) if key is None else key)
-    proxies, history = _search(problem, region, starts, end, goal, count, traced, scale, max_steps)
-    best = history if goal is None else -history
-    search, update = np.unravel_index(int(np.nanargmax(np.asarray(best))), best.shape)
-    proxy = proxies[int(search), int(update)]
-    final = flow(problem.with_proxy(proxy), end, target=goal, saves=2)
-    return Design(proxy, final.hitting_time, final.true_value[-1], starts, history)
+    traced = trace(rule, 1.0, region.truth)
+    starts = _starts(region, draws, jax.random.key(0) if key is None else key)
+    times = {name: validate.scalar(name, number) for name, number in numbers.items()}
+    untimed = dataclasses.replace(flow, t1=1.0, target=None)
+    met = _search(problem, region, starts, times, untimed, count, traced, scale)
+    best = eqx.tree_at(lambda p: p.proxy_reward, problem, met.proxy[_best(met, flow)])
+    history = met.value if target is None else met.time
+    return Design(solve(best, flow).end, starts, history, region, optimizer)
 
 
 @eqx.filter_jit
@@ -165,35 +189,46 @@ def _search(
     problem: Problem,
     region: Region,
     starts: Float[Array, "S P K"],
-    t1: Float[Array, ""],
-    goal: Float[Array, ""] | None,
+    times: dict[str, Array],
+    untimed: Flow,
     steps: int,
     optimizer: Optimizer,
     scale: Float[Array, ""],
-    max_steps: int,
-) -> tuple[Float[Array, "S updates P K"], Float[Array, "S updates"]]:
-    def measure(proxy: Array) -> tuple[Array, Array]:
-        """What has been reached, and the slope of the loss."""
-        trained = eqx.tree_at(lambda p: p.proxy_reward, problem, proxy)
-        if goal is None:
-            value, slope, _ = value_and_slope(trained, t1, rtol=_RTOL, atol=_ATOL, max_steps=max_steps)
-            return value, -slope
-        hit = flow(trained, t1, target=goal, saves=2, rtol=_RTOL, atol=_ATOL, max_steps=max_steps).hitting_time
-        arrives = jnp.isfinite(hit)
-        _, slope, rate = value_and_slope(
-            trained, jnp.where(arrives, hit, t1), rtol=_RTOL, atol=_ATOL, max_steps=max_steps
-        )
-        return hit, -slope / jnp.where(arrives, hit * rate, 1.0)
+) -> _Met:
+    """Searches from every start.
 
-    def update(carry, _):
+    Args:
+        problem: the problem.
+        region: what is allowed.
+        starts: where to begin.
+        times: t1 and, where there is one, the target: numbers that compile nothing.
+        untimed: the other settings of the flows.
+        steps: updates.
+        optimizer: of the proxy.
+        scale: the unit of its updates.
+    """
+    flow = dataclasses.replace(untimed, **times)
+
+    def measure(proxy: Float[Array, "P K"]) -> tuple[Array, Array, Array]:
+        """Hitting time, true value there or at t1, and the slope of the loss."""
+        trained = eqx.tree_at(lambda p: p.proxy_reward, problem, proxy)
+        if flow.target is None:
+            value, slope, _ = value_and_slope(trained, times["t1"], flow)
+            return jnp.full_like(value, jnp.nan), value, -slope
+        time = solve(trained, flow).hitting_time
+        arrives = jnp.isfinite(time)
+        value, slope, rate = value_and_slope(trained, jnp.where(arrives, time, times["t1"]), flow)
+        return time, value, -slope / jnp.where(arrives, time * rate, 1.0)
+
+    def update(carry: tuple[Array, Any], _: None) -> tuple[tuple[Array, Any], _Met]:
         proxy, state = carry
-        reached, slope = measure(proxy)
+        time, value, slope = measure(proxy)
         # A flow that broke off has no slope; its search rests where it is.
         slope = jnp.where(jnp.isfinite(slope), slope, 0.0)
         moved, state = optimizer.ascend(-slope, state, proxy)
-        return (region.project(proxy + scale * (moved - proxy)), state), (proxy, reached)
+        return (region.project(proxy + scale * (moved - proxy)), state), _Met(proxy, time, value)
 
-    def search(start: Array) -> tuple[Array, Array]:
+    def search(start: Float[Array, "P K"]) -> _Met:
         # One update more than is used: measuring the last proxy outside the loop would compile the flow once more.
         _, met = jax.lax.scan(update, (start, optimizer.init(start)), length=steps + 1)
         return met
@@ -201,41 +236,25 @@ def _search(
     return jax.vmap(search)(starts)
 
 
-def _region(
-    problem: Problem,
-    lower: Numbers | None,
-    upper: Numbers | None,
-    max_range: ArrayLike | None,
-    budget: ArrayLike | None,
-) -> Region:
-    truth = np.asarray(problem.true_reward)
-    bounds = {}
-    for name, value, default in (("lower", lower, truth.min()), ("upper", upper, truth.max())):
-        array = validate.as_floats(name, default if value is None else value)
-        validate.require_finite(name, array)
-        if array.shape not in ((), truth.shape[1:], truth.shape):
-            raise ValueError(f"{name} has shape {array.shape}; it must be a number, [K] or [P, K] = {truth.shape}")
-        bounds[name] = np.broadcast_to(array, truth.shape)
-    low, high = bounds["lower"], bounds["upper"]
-    validate.require("lower", low, low <= high, "no lower bound may be above its upper one")
-    width = validate.scalar(
-        "max_range", np.ptp(truth, axis=-1).max() if max_range is None else max_range, positive=True
-    )
-    gap = (low.max(axis=-1) - high.min(axis=-1)).max()
-    if gap > float(width):
-        raise ValueError(f"max_range is {float(width):g} but the bounds ask for rewards at least {gap:g} apart")
-    limit = np.inf if budget is None else validate.scalar("budget", budget, positive=True)
-    region = Region(*(jnp.asarray(array) for array in (truth, low, high, width, limit)))
-    if budget is not None and not bool(
-        eqx.tree_at(lambda r: r.budget, region, jnp.asarray(np.inf)).contains(region.truth)
-    ):
-        raise ValueError("with a budget the true reward must itself be within lower, upper and max_range")
-    return region
+def _best(met: _Met, flow: Flow) -> tuple[int, ...]:
+    """The index of the earliest proxy, or where none arrives of the one with the highest true value.
+
+    Raises:
+        ValueError: if every flow broke off.
+    """
+    time, value = np.asarray(met.time), np.asarray(met.value)
+    if np.isfinite(time).any():
+        best = np.nanargmin(time)
+    elif np.isfinite(value).any():
+        best = np.nanargmax(value)
+    else:
+        raise ValueError(f"no flow of the search ran to its end within max_steps = {flow.max_steps}; give more")
+    return tuple(int(i) for i in np.unravel_index(best, value.shape))
 
 
-def _starts(problem: Problem, region: Region, draws: int, key: Array) -> Float[Array, "S P K"]:
+def _starts(region: Region, draws: int, key: Array) -> Float[Array, "S P K"]:
     truth = region.truth
-    low, high = (edge(truth, axis=-1, keepdims=True) for edge in (jnp.min, jnp.max))
+    low, high = (edge(truth, axis=1, keepdims=True) for edge in (jnp.min, jnp.max))
     middle = truth < high
     lowered = [jnp.where(middle, low + share * (truth - low), truth) for share in _MIDDLE_FRACTIONS]
     random = jax.random.uniform(key, (draws, *truth.shape)) * (region.upper - region.lower)[None] + region.lower[None]

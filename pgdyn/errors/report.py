@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+import importlib
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pgdyn.dynamics.flow import Flow
 from pgdyn.errors.mechanism import CATEGORIES, MECHANISMS, PREDICTED
 from pgdyn.problem import Problem
+from pgdyn.solution import Solution
 
 if TYPE_CHECKING:
     import pandas
     import xarray
 
-_UNDECIDED = "undecided"
+UNDECIDED = "undecided"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,45 +27,85 @@ class Report:
     Attributes:
         category: [M], "harmful", "benign" or "beneficial" by simulation; "undecided" where a flow broke off.
         speedup: [M], baseline time / time: inf where only the proxy reaches the target, 0 where only the ground truth
-            does, nan where neither does (or both start there).
+            does, nan where neither does (or both start there). A flow that broke off before counts as one that does
+            not; `result` tells.
         mechanism: [M], the a-priori type, of `pgdyn.errors.mechanism.MECHANISMS`.
         predicted: [M], the category that the mechanism implies.
-        baseline_time: time to the target on the ground truth; inf for never.
-        times: [M], time to the target on each proxy.
-        baseline_value: true value at t1 on the ground truth.
-        values: [M], true value at t1 on each proxy.
-        result: [M], `pgdyn.Result` codes of the flows.
         problem: the problem.
-        proxy_rewards: [M, P, K].
-        t1: end time.
-        target: the true value to be reached.
+        baseline: the flow on the ground truth, a `Solution` of one run.
+        trained: the flows on the proxies, a `Solution` of M runs.
         tolerance: of the comparison.
-        settings: the flows' tolerances.
+
+    Example:
+        >>> import pgdyn
+        >>> problem = pgdyn.Problem.tabular([0.05, 0.5, 0.15, 0.15, 0.15], [1, 0.8, -1, -1, -1])
+        >>> report = pgdyn.categorize(problem, [[1, -1, -1, -1, -1], [1, 0.8, 1.5, -1, -1]], t1=1e6, target=0.9)
+        >>> len(report), report.times.round(1).tolist(), report.agreement
+        (2, [16.7, inf], 1.0)
     """
 
     category: np.ndarray
     speedup: np.ndarray
     mechanism: np.ndarray
     predicted: np.ndarray
-    baseline_time: float
-    times: np.ndarray
-    baseline_value: float
-    values: np.ndarray
-    result: np.ndarray
     problem: Problem
-    proxy_rewards: np.ndarray
-    t1: float
-    target: float
+    baseline: Solution
+    trained: Solution
     tolerance: float
-    settings: tuple[tuple[str, Any], ...]
 
     def __len__(self) -> int:
         return len(self.category)
 
     @property
+    def flow(self) -> Flow:
+        """The settings that every flow was run with."""
+        return self.trained.settings
+
+    @property
+    def t1(self) -> float:
+        """The end time of the flows."""
+        return self.flow.t1
+
+    @property
+    def target(self) -> float:
+        """The true value to be reached."""
+        assert self.flow.target is not None
+        return self.flow.target
+
+    @property
+    def baseline_time(self) -> float:
+        """The time to the target on the ground truth; inf for never."""
+        return float(self.baseline.hitting_time[0])
+
+    @property
+    def times(self) -> np.ndarray:
+        """[M], the time to the target on each proxy; inf for never."""
+        return self.trained.hitting_time
+
+    @property
+    def baseline_value(self) -> float:
+        """The true value at t1 on the ground truth."""
+        return float(self.baseline.true_value[0])
+
+    @property
+    def values(self) -> np.ndarray:
+        """[M], the true value at t1 on each proxy."""
+        return self.trained.true_value
+
+    @property
+    def result(self) -> np.ndarray:
+        """[M], `pgdyn.Result` codes of the flows on the proxies."""
+        return self.trained.result
+
+    @property
+    def proxy_rewards(self) -> np.ndarray:
+        """[M, P, K]."""
+        return np.asarray(self.trained.problem.proxy_reward)
+
+    @property
     def agreement(self) -> float:
         """The fraction of decided errors whose category is the predicted one."""
-        decided = self.category != _UNDECIDED
+        decided = self.category != UNDECIDED
         return float(np.mean(self.category[decided] == self.predicted[decided])) if decided.any() else float("nan")
 
     def confusion(self) -> pandas.DataFrame:
@@ -70,49 +113,30 @@ class Report:
         return confusion_table(self.mechanism, self.category)
 
     def to_dataset(self) -> xarray.Dataset:
-        """The report as an `xarray.Dataset` over "error", with the problem among its variables."""
-        import xarray
-
-        from pgdyn import datasets, provenance
-
-        # Names are stored as objects, because fixed-width text has no place in zarr's format 3.
-        time, reward = {"units": "1"}, {"units": "reward"}
-        fields: dict[str, tuple[Any, ...]] = {
-            "category": ("error", self.category.astype(object), {"long_name": "category by simulation"}),
-            "speedup": ("error", self.speedup, {"units": "1", "long_name": "baseline time / time to the target"}),
-            "mechanism": ("error", self.mechanism.astype(object), {"long_name": "a-priori mechanism"}),
-            "predicted": ("error", self.predicted.astype(object), {"long_name": "category that the mechanism implies"}),
-            "baseline_time": ((), self.baseline_time, {**time, "long_name": "time to the target on the ground truth"}),
-            "times": ("error", self.times, {**time, "long_name": "time to the target on the proxy; inf: never"}),
-            "baseline_value": ((), self.baseline_value, {**reward, "long_name": "true value at t1, ground truth"}),
-            "values": ("error", self.values, {**reward, "long_name": "true value at t1, proxy"}),
-            "result": ("error", self.result, datasets.result_attributes(_outcomes(self.result))),
-            "erroneous_proxy": (
-                ("error", "prompt", "output"),
-                self.proxy_rewards,
-                {**reward, "long_name": "proxy reward"},
-            ),
-        }
-        fields |= datasets.problem_variables(self.problem)
-        settings = {**dict(self.settings), "t1": self.t1, "target": self.target, "tolerance": self.tolerance}
-        attrs = {"dynamics": "flow", **provenance.attributes(settings, like=self.problem.true_reward)}
-        return xarray.Dataset(fields, attrs=attrs)
+        """The report as an `xarray.Dataset` over "error", with the problem and what made it."""
+        return importlib.import_module("pgdyn.io.errors").report_dataset(self)
 
 
 def confusion_table(mechanism: np.ndarray, category: np.ndarray) -> pandas.DataFrame:
-    """Counts by a-priori mechanism (rows, with the category that each implies) and category (columns)."""
+    """Counts by a-priori mechanism (rows, with the category that each implies) and category (columns).
+
+    Args:
+        mechanism: [M], names from `pgdyn.errors.mechanism.MECHANISMS`.
+        category: [M], the simulated categories.
+
+    Returns:
+        A row for each mechanism and a column for each category; one for "undecided" only where that occurs.
+
+    Example:
+        >>> table = confusion_table(np.array(["stalling", "stalling"]), np.array(["harmful", "benign"]))
+        >>> table.loc[("stalling", "harmful")].to_dict()
+        {'harmful': 1, 'benign': 1, 'beneficial': 0}
+    """
     import pandas
 
-    columns = [*CATEGORIES, *([_UNDECIDED] if (category == _UNDECIDED).any() else [])]
+    columns = [*CATEGORIES, *([UNDECIDED] if (category == UNDECIDED).any() else [])]
     counts = [[int(np.sum((mechanism == row) & (category == column))) for column in columns] for row in MECHANISMS]
     index = pandas.MultiIndex.from_tuples(
         [(row, PREDICTED[row]) for row in MECHANISMS], names=["mechanism", "predicted"]
     )
     return pandas.DataFrame(counts, index=index, columns=pandas.Index(columns, name="category"))
-
-
-def _outcomes(results: np.ndarray) -> str:
-    from pgdyn.dynamics.result import Result
-
-    codes, counts = np.unique(results, return_counts=True)
-    return "; ".join(f"{n} {Result(int(code)).message}" for code, n in zip(codes, counts, strict=True))
