@@ -1,8 +1,9 @@
 r"""Theorems as objects: state a claim once, then search for counterexamples and see how tight it is.
 
-`THEOREMS` maps names to theorems; `pgdyn verify` runs them. `verify(theorem, 1000)` checks one on random problems that
-satisfy its assumptions, `find_counterexample(theorem)` hunts for one that breaks it. A conjecture of your own is the
-same object in a few lines. Here is one that sounds right: with a perfect reward, the best output never loses.
+`THEOREMS` maps names to theorems, which docs/theory.md lists by number; `pgdyn verify` runs them.
+`verify(theorem, 1000)` checks one on random problems that satisfy its assumptions, `find_counterexample(theorem)`
+searches for one that breaks it. A conjecture of your own is the same object in a few lines. Here is one that sounds
+right: with a perfect reward, the best output never loses.
 
     import jax
     import jax.numpy as jnp
@@ -40,31 +41,52 @@ search inside them.
 from __future__ import annotations
 
 from pgdyn.theory import (
+    attraction,
+    benign_errors,
+    best_of_n,
     closed_forms,
+    compositional_credit,
+    convergence_rates,
     corner_laws,
-    dynamics_identities,
-    escape_bounds,
     feature_geometry,
-    paper_bounds,
+    gradient_bounds,
+    invariances,
+    mediocre_lower_bounds,
+    natural_gradient,
+    no_mediocre_output,
+    noisy_verifier,
     partial_credit,
-    predecessor,
+    permanent_stall,
     reward_errors,
-    softmax_gradient,
+    reward_variance,
+    teachers,
+    unimodal_escape,
 )
-from pgdyn.theory.theorem import Check, Theorem
+from pgdyn.theory.check import Check
+from pgdyn.theory.theorem import Theorem
 from pgdyn.theory.verify import Instance, Verification, find_counterexample, verify
 
 _FAMILIES = (
-    dynamics_identities,
+    attraction,
+    invariances,
     closed_forms,
-    paper_bounds,
-    escape_bounds,
+    natural_gradient,
+    benign_errors,
+    no_mediocre_output,
+    mediocre_lower_bounds,
+    unimodal_escape,
     corner_laws,
     feature_geometry,
+    permanent_stall,
     partial_credit,
+    compositional_credit,
     reward_errors,
-    predecessor,
-    softmax_gradient,
+    reward_variance,
+    teachers,
+    best_of_n,
+    convergence_rates,
+    noisy_verifier,
+    gradient_bounds,
 )
 
 THEOREMS: dict[str, Theorem] = {theorem.name: theorem for family in _FAMILIES for theorem in family.THEOREMS}

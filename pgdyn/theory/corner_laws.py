@@ -1,7 +1,6 @@
 r"""Laws of the stall: how long a nearly deterministic policy on a mediocre output takes to find the best one.
 
-Orthonormal features, one prompt. Outputs in this order: y* with reward r*, y_med with r_med < r*, and n bad outputs
-with r_b < r_med; D* = r* - r_med, D_b = r_med - r_b. With all but a little of the mass on y_med, and u = D* p,
+Orthonormal features and the setting of `mediocre_trap`. With all but a little of the mass on y_med, and u = D* p,
 w_b = D_b q_b, w = sum_b w_b, s = u/w, the flow is to leading order (A_med m = w - u, by `log_ratio`)
 
     d ln u/dt = 2u - w,        d ln w_b/dt = u - w - w_b.
@@ -23,29 +22,39 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
-from pgdyn import policy
-from pgdyn.dynamics.flow import flow
+from pgdyn.batch import Batch
 from pgdyn.problem import Problem
-from pgdyn.theory.asymptotics import arrival_exponent, arrival_times, make_rarer, near, policy_after
-from pgdyn.theory.draws import Stream
-from pgdyn.theory.theorem import Check, Theorem
+from pgdyn.theory import flows
+from pgdyn.theory.check import Check
+from pgdyn.theory.draws import Drawn, Stream, streamed
+from pgdyn.theory.mediocre_trap import (
+    draw_rewards,
+    draw_start,
+    is_ordered,
+    mass_off,
+    pulls,
+    start_of_pulls,
+    value_above,
+)
+from pgdyn.theory.premises import is_orthonormal
+from pgdyn.theory.rarity import arrival_exponent, make_rarer
+from pgdyn.theory.theorem import Theorem, for_each
 
 _SOURCE = "derived here; the lower bound of arXiv 2604.25872, Theorem 1, has exponent 14/13"
-
-
-def pulls(problem: Problem) -> tuple[Array, Array]:
-    """(u, w_b) = (D* p, D_b q_b) at the start, of the true reward: a scalar and [n]."""
-    probabilities = jnp.exp(policy.log_policy(problem, problem.initial_params))[0]
-    reward = problem.true_reward[0]
-    return (reward[0] - reward[1]) * probabilities[0], (reward[1] - reward[2:]) * probabilities[2:]
+_SAVES = 48
 
 
 def symmetric_polynomials(c: Float[Array, " n"]) -> Float[Array, " n+1"]:
-    """e_0..e_n of c, the coefficients of prod_b (1 + c_b y)."""
+    """Computes e_0..e_n of c, the coefficients of prod_b (1 + c_b y).
+
+    Example:
+        >>> symmetric_polynomials(jnp.array([2.0, 3.0])).tolist()
+        [1.0, 5.0, 6.0]
+    """
     coefficients = jnp.ones(1, c.dtype)
     for root in c:
         coefficients = jnp.append(coefficients, 0.0) + jnp.append(0.0, root * coefficients)
@@ -53,14 +62,19 @@ def symmetric_polynomials(c: Float[Array, " n"]) -> Float[Array, " n+1"]:
 
 
 def escape_time(u: Array, w: Float[Array, " n"]) -> Array:
-    """Time at which the corner system leaves every corner: (1/u) sum_j e_j(w/u) / [(j + 1)(j + 2)]."""
+    """Computes when the corner system leaves every corner: (1/u) sum_j e_j(w/u) / [(j + 1)(j + 2)].
+
+    Example:
+        >>> float(escape_time(jnp.asarray(1.0), jnp.array([6.0])))
+        1.5
+    """
     coefficients = symmetric_polynomials(w / u)
     j = jnp.arange(coefficients.size, dtype=coefficients.dtype)
     return jnp.sum(coefficients / ((j + 1) * (j + 2))) / u
 
 
 def corner_state(u: Array, w: Float[Array, " n"], x: Array) -> tuple[Array, Array, Array]:
-    """(t, ln(u_t/u_0), ln(w_t/w_0) [n]) at the stage x in [0, 1) of the closed form."""
+    """Computes (t, ln(u_t/u_0), ln(w_t/w_0) [n]) at the stage x in [0, 1) of the closed form."""
     coefficients = symmetric_polynomials(w / u)
     j = jnp.arange(coefficients.size, dtype=coefficients.dtype)
     t = jnp.sum(coefficients * x ** (j + 1) * (1 / (j + 1) - x / (j + 2))) / u
@@ -68,33 +82,19 @@ def corner_state(u: Array, w: Float[Array, " n"], x: Array) -> tuple[Array, Arra
     return t, -2 * jnp.log1p(-x) - jnp.sum(logs), -jnp.log1p(-x) - logs - jnp.sum(logs)
 
 
-def has_mediocre_trap(problem: Problem) -> Any:
-    """One prompt, tabular at temperature 1, proxy = true reward, and r_0 > r_1 > every other reward."""
-    if not problem.is_tabular or problem.num_prompts > 1 or problem.num_outputs < 2:
-        return False
-    reward = problem.true_reward[0]
-    ordered = (reward[0] > reward[1]) & jnp.all(reward[1] > reward[2:])
-    return ordered & (problem.temperature == 1) & jnp.all(problem.proxy_reward == problem.true_reward)
+def has_mediocre_trap(problem: Problem, **parameters: Any) -> Any:
+    """Tells whether the problem is orthonormal, proxy = true reward, and r_0 > r_1 > every other reward."""
+    return problem.num_outputs >= 2 and is_orthonormal(problem) & is_ordered(problem)
 
 
 def in_corner(problem: Problem, **parameters: Any) -> Any:
-    """As `has_mediocre_trap`, with all but a hundredth of the mass on the mediocre output."""
-    start = policy.log_policy(problem, problem.initial_params)[0]
-    return has_mediocre_trap(problem) & (-jnp.expm1(start[1]) <= 0.01)
-
-
-def _gaps(stream: Stream, n: int) -> Float[Array, " K"]:
-    """Rewards (D*, 0, -D_b) for random gaps, moved by a constant that changes nothing."""
-    best = stream.log_uniform(0.2, 1.0, (1,))
-    bad = -stream.uniform(0.3, 2.0, (n,))
-    return jnp.concatenate([best, jnp.zeros(1), bad]) + stream.uniform(-1.0, 1.0)
+    """Tells whether there is a trap with all but a hundredth of the mass on the mediocre output."""
+    return has_mediocre_trap(problem) & (mass_off(problem) <= 0.01)
 
 
 def corner_problem(rewards: Float[Array, " K"], u: Array, w: Float[Array, " n"]) -> Problem:
-    """The tabular problem of these rewards whose start has pulls D* p = u and D_b q_b = w_b."""
-    best, bad = u / (rewards[0] - rewards[1]), w / (rewards[1] - rewards[2:])
-    start = jnp.concatenate([jnp.stack([best, 1 - best - jnp.sum(bad)]), bad])
-    return Problem.tabular(start, rewards)
+    """Makes the tabular problem of these rewards whose start has pulls D* p = u and D_b q_b = w_b."""
+    return Problem.tabular(start_of_pulls(rewards, u, w), rewards)
 
 
 def _draw_pulls(stream: Stream, n: int) -> tuple[Array, Array]:
@@ -103,32 +103,34 @@ def _draw_pulls(stream: Stream, n: int) -> tuple[Array, Array]:
     return u, level * stream.log_uniform(0.2, 5.0, (n,))
 
 
-def _draw_corner(key: Array, n: int) -> tuple[Problem, dict[str, Any]]:
-    stream = Stream(key)
-    return corner_problem(_gaps(stream, n), *_draw_pulls(stream, n)), {}
+def state_at(problem: Problem, stage: Array) -> tuple[Array, Array, Array]:
+    """Computes `corner_state` for the pulls of a problem."""
+    return corner_state(*pulls(problem), stage)
 
 
-# ------------------------------------------------------------------ C1: the corner system in closed form
+def time_to_escape(problem: Problem) -> Array:
+    """Computes `escape_time` for the pulls of a problem."""
+    return escape_time(*pulls(problem))
 
 
-def _starts(problems: Problem) -> Float[Array, "N K"]:
-    return jax.vmap(lambda p: policy.log_policy(p, p.initial_params)[0], in_axes=(problems.batch_axes,))(problems)
+def _corner_path(batch: Batch, stage: np.ndarray) -> Check:
+    t, best, bad = for_each(batch, state_at, stage)
+    moved = (flows.run(batch, t).log_policy - flows.start_log_policy(batch))[:, 0]
+    predicted = np.concatenate([best[:, None], bad], axis=1)
+    measured = np.delete(moved, 1, axis=1)
+    worst = np.argmax(np.abs(measured - predicted), axis=1)[:, None]
+    measured, predicted = (np.take_along_axis(array, worst, axis=1)[:, 0] for array in (measured, predicted))
+    return Check.near(measured, predicted, 0.05)
 
 
-def _corner_path(problems: Problem, stage: Array) -> Check:
-    u, w = jax.vmap(pulls)(problems)
-    t, best, bad = jax.vmap(corner_state)(u, w, stage)
-    moved = policy_after(problems, t) - _starts(problems)
-    predicted = jnp.concatenate([best[:, None], bad], axis=1)
-    measured = jnp.delete(moved, 1, axis=1)
-    worst = jnp.argmax(jnp.abs(measured - predicted), axis=1)[:, None]
-    measured, predicted = (jnp.take_along_axis(array, worst, axis=1)[:, 0] for array in (measured, predicted))
-    return near(measured, predicted, 0.05)
+@streamed
+def _draw_corner(stream: Stream, n: int) -> Drawn:
+    return corner_problem(draw_rewards(stream, n), *_draw_pulls(stream, n)), {}
 
 
-def _draw_path(key: Array, n: int) -> tuple[Problem, dict[str, Any]]:
-    stream = Stream(key)
-    problem = corner_problem(_gaps(stream, n), *_draw_pulls(stream, n))
+@streamed
+def _draw_path(stream: Stream, n: int) -> Drawn:
+    problem = corner_problem(draw_rewards(stream, n), *_draw_pulls(stream, n))
     return problem, {"stage": stream.uniform(0.01, 0.9)}
 
 
@@ -151,11 +153,9 @@ corner_path = Theorem(
 )
 
 
-def _corner_escape_time(problems: Problem, fraction: Array) -> Check:
-    u, w = jax.vmap(pulls)(problems)
-    reward = problems.true_reward[:, 0]
-    target = reward[:, 1] + fraction * (reward[:, 0] - reward[:, 1])
-    return near(arrival_times(problems, target) / jax.vmap(escape_time)(u, w), 1.0, 0.05)
+def _corner_escape_time(batch: Batch, fraction: np.ndarray) -> Check:
+    times = flows.arrival_times(batch, value_above(batch, fraction))
+    return Check.near(times / for_each(batch, time_to_escape), 1.0, 0.05)
 
 
 corner_escape_time = Theorem(
@@ -177,23 +177,40 @@ corner_escape_time = Theorem(
 
 
 def minimum(s: Array, n: int) -> Array:
-    """ln(p_min/p_0) for bad outputs of equal pull and s = D* p_0 / sum_b D_b q_b; 0 for s >= 1/2."""
+    """Computes ln(p_min/p_0) for bad outputs of equal pull and s = D* p_0 / sum_b D_b q_b; 0 for s >= 1/2.
+
+    Example:
+        >>> float(minimum(jnp.asarray(0.5), 2))
+        0.0
+    """
     s = jnp.minimum(s, 0.5)
     return n * jnp.log(s) + (n + 2) * (math.log(n + 2) - jnp.log1p(n * s)) - math.log(4)
 
 
-def _corner_minimum(problem: Problem) -> Check:
+def lowest(problem: Problem) -> Array:
+    """Computes `minimum` for the pulls of a problem."""
     u, w = pulls(problem)
-    path = flow(problem, escape_time(u, w), saves=512, rtol=1e-6, atol=1e-8).log_policy[:, 0, 0]
-    return near(jnp.min(path) - path[0], minimum(u / jnp.sum(w), w.size), 0.05)
+    return minimum(u / jnp.sum(w), w.size)
 
 
-def _draw_equal(key: Array, n: int) -> tuple[Problem, dict[str, Any]]:
-    stream = Stream(key)
+def _corner_minimum(batch: Batch) -> Check:
+    # The path falls and then rises: its lowest point lies between the neighbours of the lowest of a few.
+    times = flows.log_times(for_each(batch, time_to_escape), _SAVES)
+    tolerances: dict[str, Any] = {"rtol": 1e-6, "atol": 1e-8}
+    path = flows.path(batch, times, **tolerances)[:, :, 0, 0]
+    place = np.clip(np.argmin(path, axis=1), 1, _SAVES - 2)[:, None]
+    before, after = (np.take_along_axis(times, place + side, axis=1) for side in (-1, 1))
+    between = flows.path(batch, before + (after - before) * np.linspace(0, 1, _SAVES), **tolerances)[:, :, 0, 0]
+    lowest_seen = np.minimum(np.min(path, axis=1), np.min(between, axis=1))
+    return Check.near(lowest_seen - path[:, 0], for_each(batch, lowest), 0.05)
+
+
+@streamed
+def _draw_equal(stream: Stream, n: int) -> Drawn:
     pull = stream.log_uniform(1e-6, 3e-5)
     # p_min / p_0 is about s^n: s is kept where the stall ends while float64 can still follow it.
     s = stream.log_uniform(10 ** (-4 / n), 1.0)
-    return corner_problem(_gaps(stream, n), n * pull * s, jnp.full(n, pull)), {}
+    return corner_problem(draw_rewards(stream, n), n * pull * s, jnp.full(n, pull)), {}
 
 
 def _equal_pulls(problem: Problem) -> Any:
@@ -211,31 +228,22 @@ corner_minimum = Theorem(
     kind="law",
     unit="left over of a tolerance of .05 in ln(p_min/p_0)",
     draw=_draw_equal,
-    claim=_corner_minimum,
+    batch_claim=_corner_minimum,
     premise=_equal_pulls,
     sizes=(1, 2, 3),
 )
 
 
-# ------------------------------------------------------------------ C1: exponents, from any start
+def _escape_exponent(batch: Batch, fraction: np.ndarray) -> Check:
+    slope = arrival_exponent(batch, make_rarer(batch), value_above(batch, fraction))
+    return Check.near(slope, batch.num_outputs - 1.0, 0.05)
 
 
-def _escape_exponent(problems: Problem, fraction: Array) -> Check:
-    reward = problems.true_reward[:, 0]
-    target = reward[:, 1] + fraction * (reward[:, 0] - reward[:, 1])
-    slope = arrival_exponent(problems, make_rarer(problems), target)
-    return near(slope, problems.num_outputs - 1.0, 0.05)
-
-
-def _draw_start(key: Array, n: int) -> tuple[Problem, dict[str, Any]]:
-    stream = Stream(key)
-    rewards = _gaps(stream, n)
-    best, mediocre = stream.log_uniform(1e-6, 1e-4), stream.uniform(0.2, 0.6)
-    shares = stream.uniform(0.3, 1.0, (n,))
-    # The mediocre output is the likeliest of those that are not best, as the corner of the others would delay it.
-    bad = (1 - mediocre - best) * shares / jnp.sum(shares) if n else jnp.zeros(0)
-    start = jnp.concatenate([jnp.stack([best, 1 - best - jnp.sum(bad)]), bad])
-    return Problem.tabular(start, rewards), {}
+@streamed
+def _draw_start(stream: Stream, n: int) -> Drawn:
+    rewards = draw_rewards(stream, n)
+    best = stream.log_uniform(1e-6, 1e-4)
+    return Problem.tabular(draw_start(stream, n, best, 0.2), rewards), {}
 
 
 corner_law = Theorem(
@@ -250,10 +258,11 @@ corner_law = Theorem(
     unit="left over of a tolerance of .05 in -d ln T / d ln p_0, between p_0 <= 1e-4 and p_0 / sqrt(10)",
     draw=_draw_start,
     batch_claim=_escape_exponent,
-    premise=lambda problem, **_: has_mediocre_trap(problem),
+    premise=has_mediocre_trap,
     sizes=(0, 1, 2, 3),
     defaults={"fraction": 0.5},
 )
 
 
+# C1 of docs/theory.md.
 THEOREMS = [corner_path, corner_escape_time, corner_minimum, corner_law]

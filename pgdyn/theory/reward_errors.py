@@ -2,7 +2,11 @@ r"""What single errors of a reward do, on the controlled problem of arXiv 2604.2
 
 pi_0 = (.05, .5, .15, .15, .15) on (y*, y_med, three bad ones), true reward r_G = (1, .8, -1, -1, -1), times to V_G =
 .9 under gradient flow. "Rare" below is the same problem with one of the three bad outputs at probability 1e-8 and the
-other two sharing the rest, which leaves two bad outputs that count.
+other two sharing the rest, which leaves two bad outputs that count. What an error does at once is told by
+
+    dV_G/dt = sum pi^2 A_P A_G,      A(y) = (1 - pi(y)) (r(y) - E_pi[r | not y]),
+
+and it is not what it does in the long run.
 """
 
 from __future__ import annotations
@@ -11,14 +15,16 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
+from jaxtyping import Array, Float
 
 from pgdyn import policy
+from pgdyn.batch import Batch
 from pgdyn.problem import Problem
-from pgdyn.theory import draws
-from pgdyn.theory.asymptotics import arrival_times, near
-from pgdyn.theory.draws import Stream
-from pgdyn.theory.theorem import Check, Theorem
+from pgdyn.theory import draws, flows
+from pgdyn.theory.check import EPS, Check
+from pgdyn.theory.draws import Drawn, Stream, streamed
+from pgdyn.theory.starts import initial_log_policy, trained_on
+from pgdyn.theory.theorem import Theorem
 
 TARGET = 0.9
 TRUE_REWARD = np.array([1.0, 0.8, -1.0, -1.0, -1.0])
@@ -31,23 +37,26 @@ _SOURCE = "measured here, on the problem of arXiv 2604.25872, section 3.3 and ap
 def _is_controlled(problem: Problem, start: np.ndarray) -> Any:
     if not problem.is_tabular or problem.true_reward.shape != (1, 5):
         return False
-    probabilities = jnp.exp(policy.log_policy(problem, problem.initial_params))[0]
-    same = jnp.max(jnp.abs(probabilities - start)) < 1e-9
+    same = jnp.max(jnp.abs(jnp.exp(initial_log_policy(problem))[0] - start)) < 1e-9
     return same & jnp.all(problem.true_reward[0] == TRUE_REWARD) & (problem.temperature == 1)
 
 
-# ------------------------------------------------------------------ C5: how low to rate the mediocre output
+def _log_time(batch: Batch) -> Float[np.ndarray, " N"]:
+    return np.log(flows.arrival_times(batch, TARGET))
 
 
-def _monotone(problems: Problem, higher: Array) -> Check:
-    raised = problems.proxy_reward.at[:, 0, 1].set(higher)
-    return Check.at_most(
-        jnp.log(arrival_times(problems, TARGET)), jnp.log(arrival_times(problems.with_proxy(raised), TARGET))
-    )
+def _unspoilt(batch: Batch) -> Batch:
+    return batch.replace(proxy_reward=batch.true_reward)
 
 
-def _draw_monotone(key: Array, _: Any) -> tuple[Problem, dict[str, Any]]:
-    stream = Stream(key)
+def _monotone(batch: Batch, higher: np.ndarray) -> Check:
+    raised = batch.proxy_reward.copy()
+    raised[:, 0, 1] = higher
+    return Check.at_most(_log_time(batch), _log_time(batch.replace(proxy_reward=raised)))
+
+
+@streamed
+def _draw_monotone(stream: Stream, _: Any) -> Drawn:
     low = stream.uniform(-1.5, 0.88)
     proxy = jnp.asarray(TRUE_REWARD).at[1].set(low)
     return Problem.tabular(INITIAL_POLICY, TRUE_REWARD, proxy), {"higher": low + 0.01 + (0.89 - low) * stream.uniform()}
@@ -70,21 +79,19 @@ monotone_in_mediocre = Theorem(
 
 
 def _advantage_sign(problem: Problem, output: Array) -> Check:
-    log_policy = policy.log_policy(problem, problem.initial_params)
+    log_policy = initial_log_policy(problem)
     here = jnp.take(policy.advantage(log_policy, problem.proxy_reward)[0], output)
     others = jnp.arange(problem.num_outputs) != jnp.asarray(output).astype(int)
     masses = jnp.where(others, jnp.exp(log_policy[0]), 0.0)
     mean = jnp.sum(masses * problem.proxy_reward[0]) / jnp.sum(masses)
     gap = jnp.take(problem.proxy_reward[0], output) - mean
     size = 1 + jnp.max(jnp.abs(problem.proxy_reward))
-    return Check.identity((here - jnp.sum(masses) * gap) / size, 64 * problem.num_outputs * np.finfo(float).eps)
+    return Check.identity((here - jnp.sum(masses) * gap) / size, 64 * problem.num_outputs * EPS)
 
 
-def _draw_any(key: Array, outputs: int) -> tuple[Problem, dict[str, Any]]:
-    stream = Stream(key)
-    shape = (1, outputs)
-    start = draws.policy(stream, shape, spread=(0.1, 2.0))
-    problem = Problem.tabular(start, draws.rewards(stream, shape), draws.rewards(stream, shape))
+@streamed
+def _draw_any(stream: Stream, outputs: int) -> Drawn:
+    problem = draws.plain_tabular(stream, (1, outputs), (0.1, 2.0))
     return problem, {"output": jnp.floor(stream.uniform(0.0, outputs)).astype(int)}
 
 
@@ -105,37 +112,31 @@ advantage_sign = Theorem(
 )
 
 
-# ------------------------------------------------------------------ C6: at once, and in the long run
-
-
 def true_value_speed(problem: Problem) -> Array:
-    """dV_G/dt at the start under the orthonormal flow of the proxy, sum pi^2 A_P A_G."""
-    log_policy = policy.log_policy(problem, problem.initial_params)
+    """Computes dV_G/dt at the start under the orthonormal flow of the proxy, sum pi^2 A_P A_G.
+
+    Example:
+        >>> float(true_value_speed(Problem.tabular([0.5, 0.5], [1, 0])))
+        0.125
+    """
+    log_policy = initial_log_policy(problem)
     proxy, true = (policy.advantage(log_policy, r) for r in (problem.proxy_reward, problem.true_reward))
     return jnp.sum(jnp.exp(2 * log_policy) * proxy * true)
 
 
-def _instant(problems: Problem) -> Check:
-    unspoilt = problems.with_proxy(problems.true_reward)
-    return Check.at_least(jnp.log(arrival_times(problems, TARGET)), jnp.log(arrival_times(unspoilt, TARGET)))
+def _instant(batch: Batch) -> Check:
+    return Check.at_least(_log_time(batch), _log_time(_unspoilt(batch)))
 
 
-def _draw_low_mediocre(key: Array, _: Any) -> tuple[Problem, dict[str, Any]]:
+@streamed
+def _draw_low_mediocre(stream: Stream, _: Any) -> Drawn:
     # d V_G' / d r_P(y_med) = d pi(y_med)/dt under r_G > 0 here, so every lower rating hurts at once.
-    low = Stream(key).uniform(-1.0, 0.75)
+    low = stream.uniform(-1.0, 0.75)
     return Problem.tabular(RARE_POLICY, TRUE_REWARD, jnp.asarray(TRUE_REWARD).at[1].set(low)), {}
 
 
 def _slower_at_first(problem: Problem, **parameters: Any) -> Any:
-    unspoilt = Problem(
-        None,
-        problem.true_reward,
-        problem.true_reward,
-        problem.initial_params,
-        problem.temperature,
-        problem.prompt_weights,
-    )
-    return true_value_speed(problem) < true_value_speed(unspoilt)
+    return true_value_speed(problem) < true_value_speed(trained_on(problem, problem.true_reward))
 
 
 instantaneous_versus_long_run = Theorem(
@@ -152,8 +153,6 @@ instantaneous_versus_long_run = Theorem(
     premise=_slower_at_first,
 )
 
-
-# ------------------------------------------------------------------ C7: errors on one output
 
 # (output, proxy reward) -> time to V_G = .9 from `RARE_POLICY`, by SciPy's DOP853 at tolerance 1e-12. Output 4 is the
 # rare one; the first row is the truth itself.
@@ -174,19 +173,25 @@ SINGLE_ERRORS: dict[tuple[int, float], float] = {
 
 
 def with_error(output: int, rating: float) -> np.ndarray:
-    """The true reward with one output rated otherwise, [5]."""
+    """Gives the true reward with one output rated otherwise, [5].
+
+    Example:
+        >>> with_error(1, 0.5).tolist()
+        [1.0, 0.5, -1.0, -1.0, -1.0]
+    """
     proxy = TRUE_REWARD.copy()
     proxy[output] = rating
     return proxy
 
 
-def _table(problems: Problem, expected: Array) -> Check:
-    return near(jnp.log(arrival_times(problems, TARGET)), jnp.log(expected), 1e-5)
+def _table(batch: Batch, expected: np.ndarray) -> Check:
+    return Check.near(_log_time(batch), np.log(expected), 1e-5)
 
 
-def _draw_table(key: Array, _: Any) -> tuple[Problem, dict[str, Any]]:
+@streamed
+def _draw_table(stream: Stream, _: Any) -> Drawn:
     rows = jnp.asarray([with_error(*error) for error in SINGLE_ERRORS])
-    row = jnp.floor(Stream(key).uniform(0.0, len(SINGLE_ERRORS))).astype(jnp.int32)
+    row = jnp.floor(stream.uniform(0.0, len(SINGLE_ERRORS))).astype(jnp.int32)
     problem = Problem.tabular(RARE_POLICY, TRUE_REWARD, rows[row])
     return problem, {"expected": jnp.asarray(list(SINGLE_ERRORS.values()))[row]}
 
@@ -208,13 +213,13 @@ single_error_table = Theorem(
 )
 
 
-def _no_slower(problems: Problem) -> Check:
-    unspoilt = problems.with_proxy(problems.true_reward)
-    return Check.at_most(jnp.log(arrival_times(problems, TARGET)), jnp.log(arrival_times(unspoilt, TARGET)))
+def _no_slower(batch: Batch) -> Check:
+    return Check.at_most(_log_time(batch), _log_time(_unspoilt(batch)))
 
 
-def _draw_bad(key: Array, span: tuple[float, float]) -> tuple[Problem, dict[str, Any]]:
-    rating = Stream(key).uniform(*span)
+@streamed
+def _draw_bad(stream: Stream, span: tuple[float, float]) -> Drawn:
+    rating = stream.uniform(*span)
     return Problem.tabular(RARE_POLICY, TRUE_REWARD, jnp.asarray(TRUE_REWARD).at[2].set(rating)), {}
 
 
@@ -250,6 +255,7 @@ mediocre_rating_stalls = Theorem(
 )
 
 
+# C5 to C7 of docs/theory.md.
 THEOREMS = [
     monotone_in_mediocre,
     advantage_sign,

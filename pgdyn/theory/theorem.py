@@ -2,8 +2,8 @@ r"""A theorem as an object: what it says, on which problems, and a check that me
 
 A `Theorem` is made of functions of one problem, written in JAX. `claim` measures and compares, `premise` says whether a
 problem satisfies the assumptions, and `draw` builds a random problem that does. Batches come from `jax.vmap`, so one
-compiled program checks a thousand problems; a claim about where flows end or when they arrive may be given for a whole
-batch instead (`batch_claim`), and then runs on `pgdyn.flow_many`.
+compiled program checks a thousand problems. A claim about where flows end or when they arrive is given for a whole
+batch instead (`batch_claim`): it runs them by `pgdyn.theory.flows` and compares on the host.
 """
 
 from __future__ import annotations
@@ -14,92 +14,39 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jax.typing import ArrayLike
+import numpy as np
 
 from pgdyn import validate
+from pgdyn.batch import Batch
 from pgdyn.problem import Problem
+from pgdyn.theory.check import Check
+from pgdyn.theory.draws import Drawn, draw_many
 
 KINDS = ("exact", "bound", "law", "known false")
 
 Parameters = Mapping[str, Any]
 
 
-class Check(eqx.Module):
-    """What came out of measuring one problem, or many: every field is a scalar, or an array over problems.
+def for_each(batch: Batch, function: Callable[..., Any], *rows: Any) -> Any:
+    """Computes `function(problem, *row)` of every problem by one compiled program, on the host.
 
-    Attributes:
-        holds: whether the statement holds, up to the rounding that its theorem states.
-        slack: the distance to failing, in the theorem's `unit`; negative by more than rounding iff it fails, nan where
-            the measurement itself failed (which counts as a failure).
-        measured: the quantity that was measured.
-        bound: what it was compared with.
+    Example:
+        >>> batch = Batch.tabular(None, [[[1.0, 0.0]], [[0.0, 3.0]]])
+        >>> for_each(batch, lambda problem: problem.true_reward.max()).tolist()
+        [1.0, 3.0]
     """
-
-    holds: Any
-    slack: Any
-    measured: Any
-    bound: Any
-
-    @classmethod
-    def at_most(cls, measured: ArrayLike, bound: ArrayLike, *, rounding: ArrayLike = 0.0) -> Check:
-        """measured <= bound, where a slack (bound - measured) down to `-rounding` still holds."""
-        measured, bound = jnp.broadcast_arrays(jnp.asarray(measured), jnp.asarray(bound))
-        slack = jnp.where(jnp.isnan(measured) | jnp.isnan(bound), jnp.nan, _difference(bound, measured))
-        return cls(slack >= -jnp.asarray(rounding, slack.dtype), slack, measured, bound)
-
-    @classmethod
-    def at_least(cls, measured: ArrayLike, bound: ArrayLike, *, rounding: ArrayLike = 0.0) -> Check:
-        """measured >= bound, where a slack (measured - bound) down to `-rounding` still holds."""
-        turned = cls.at_most(-jnp.asarray(measured), -jnp.asarray(bound), rounding=rounding)
-        return cls(turned.holds, turned.slack, -turned.measured, -turned.bound)
-
-    @classmethod
-    def ratio_at_most(cls, measured: ArrayLike, bound: ArrayLike, *, rounding: ArrayLike = 0.0) -> Check:
-        """measured <= bound for positive numbers, with the slack in decades: log10(bound / measured)."""
-        measured, bound = jnp.broadcast_arrays(jnp.asarray(measured), jnp.asarray(bound))
-        logs = cls.at_most(jnp.log10(measured), jnp.log10(bound), rounding=rounding)
-        return cls(logs.holds, logs.slack, measured, bound)
-
-    @classmethod
-    def ratio_at_least(cls, measured: ArrayLike, bound: ArrayLike, *, rounding: ArrayLike = 0.0) -> Check:
-        """measured >= bound for positive numbers, with the slack in decades: log10(measured / bound)."""
-        measured, bound = jnp.broadcast_arrays(jnp.asarray(measured), jnp.asarray(bound))
-        logs = cls.at_least(jnp.log10(measured), jnp.log10(bound), rounding=rounding)
-        return cls(logs.holds, logs.slack, measured, bound)
-
-    @classmethod
-    def identity(cls, error: ArrayLike, tolerance: ArrayLike) -> Check:
-        """An equation, as |error| <= tolerance; the tolerance is what floating point (or the integrator) may leave."""
-        return cls.at_most(jnp.abs(jnp.asarray(error)), tolerance)
-
-    def worst(self) -> Check:
-        """The entry of least slack (a nan is the least), as one check; how a statement about many points is one."""
-        slack = jnp.ravel(self.slack)
-        place = jnp.argmin(slack)
-        return jax.tree.map(lambda leaf: jnp.ravel(jnp.broadcast_to(leaf, self.slack.shape))[place], self)
-
-    @staticmethod
-    def all_of(*checks: Check) -> Check:
-        """Several statements in one unit as one: the check of least slack, which holds iff all hold.
-
-        Where the rounding differs between them, a failing one comes before those that hold.
-        """
-        parts = [check.worst() for check in checks]
-        joined = jax.tree.map(lambda *leaves: jnp.stack(leaves), *parts)
-        place = jnp.argmin(jnp.where(joined.holds, joined.slack, -jnp.inf))
-        return jax.tree.map(lambda leaf: leaf[place], joined)
+    return jax.tree.map(np.asarray, _program(function)(batch, rows))
 
 
-def _difference(large: jax.Array, small: jax.Array) -> jax.Array:
-    # inf - inf: both never happen at all, which is agreement.
-    return jnp.where(large == small, jnp.zeros_like(large), large - small)
+@functools.lru_cache(maxsize=256)
+def _program(function: Callable[..., Any]) -> Callable[[Batch, Any], Any]:
+    return jax.jit(lambda batch, rows: batch.map(function, *rows))
 
 
 def always(problem: Problem, **parameters: Any) -> bool:
-    """The premise of a theorem about every problem."""
+    """Accepts every problem: the premise of a theorem without assumptions."""
     return True
 
 
@@ -117,18 +64,27 @@ class Theorem:
         draw: `draw(key, size) -> (problem, parameters)`, a random problem that satisfies the assumptions by
             construction; traceable, with shapes that depend on `size` alone.
         claim: `claim(problem, **parameters) -> Check` for one problem, traceable.
-        batch_claim: instead of `claim`, `batch_claim(problems, **parameters) -> Check` for a batch of N problems, every
-            parameter with a leading axis N, giving arrays [N].
+        batch_claim: instead of `claim`, `batch_claim(batch, **parameters) -> Check` for a `pgdyn.Batch` of N problems,
+            every parameter with a leading axis N, giving arrays [N].
         premise: `premise(problem, **parameters) -> bool` for one problem, traceable.
         sizes: what `draw` may be given as `size`, for instance numbers of outputs. Each costs one compilation.
         defaults: values of parameters that need not be given.
+
+    Example:
+        >>> from pgdyn.theory import THEOREMS
+        >>> theorem = THEOREMS["log_ratio"]
+        >>> theorem.kind, theorem.sizes
+        ('exact', (2, 5, 10))
+        >>> problem, parameters = theorem.sample(jax.random.key(0), 5)
+        >>> theorem.assumptions(problem), bool(theorem.check(problem).holds)
+        (True, True)
     """
 
     name: str
     statement: str
     source: str
     kind: str
-    draw: Callable[[jax.Array, Any], tuple[Problem, Parameters]]
+    draw: Callable[[jax.Array, Any], Drawn]
     claim: Callable[..., Check] | None = None
     batch_claim: Callable[..., Check] | None = None
     premise: Callable[..., Any] = always
@@ -144,7 +100,14 @@ class Theorem:
             raise ValueError(f"theorem {self.name!r} has no sizes; give at least one for its draw")
 
     def assumptions(self, problem: Problem, **parameters: Any) -> Any:
-        """Whether `problem` satisfies the theorem's assumptions: a bool, or a traced one under `jax.vmap`."""
+        """Tells whether `problem` satisfies the theorem's assumptions: a bool, or a traced one under `jax.vmap`.
+
+        Example:
+            >>> from pgdyn.theory import THEOREMS
+            >>> two_prompts = Problem.tabular(None, [[1.0, 0.0], [0.0, 1.0]])
+            >>> THEOREMS["log_ratio"].assumptions(two_prompts)
+            False
+        """
         self._require_single(problem)
         answer = self.premise(problem, **self._complete(parameters))
         return answer if validate.is_traced(answer) else bool(answer)
@@ -158,67 +121,104 @@ class Theorem:
 
         Raises:
             ValueError: on a batch, or a parameter that is missing or unknown.
+
+        Example:
+            >>> from pgdyn.theory import THEOREMS
+            >>> problem = Problem.tabular([0.05, 0.5, 0.15, 0.15, 0.15], [1, 0.8, -1, -1, -1])
+            >>> check = THEOREMS["variance_gradient"].check(problem)
+            >>> bool(check.holds), round(float(check.measured), 3), round(float(check.bound), 3)
+            (True, 0.9, 0.906)
         """
         self._require_single(problem)
         parameters = self._complete(parameters)
         if self.claim is not None:
             return self.claim(problem, **parameters)
-        assert self.batch_claim is not None
-        alone = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], (problem, parameters))
-        return jax.tree.map(lambda leaf: leaf[0], self.batch_claim(alone[0], **alone[1]))
+        alone = {name: np.asarray(value)[None] for name, value in parameters.items()}
+        return jax.tree.map(lambda leaf: leaf[0], self._claim_on(Batch.of(problem), alone))
 
-    def sample(self, key: jax.Array, size: Any = None) -> tuple[Problem, dict[str, Any]]:
-        """A random problem and parameters satisfying the assumptions; `size` is one of `sizes`, None for the first."""
+    def sample(self, key: jax.Array, size: Any = None) -> Drawn:
+        """Draws a problem and parameters that satisfy the assumptions.
+
+        Args:
+            key: a `jax.random` key.
+            size: one of `sizes`; None for the first.
+        """
         problem, parameters = self.draw(key, self.sizes[0] if size is None else size)
         return problem, self._complete(parameters)
 
-    def sample_batch(self, key: jax.Array, n: int, size: Any = None) -> tuple[Problem, dict[str, Any]]:
-        """`n` random problems as one batch, and their parameters with a leading axis n."""
-        size = self.sizes[0] if size is None else size
-        return self._sampler(jax.random.split(key, n), size)
+    def sample_batch(self, key: jax.Array, n: int, size: Any = None) -> tuple[Batch, dict[str, Any]]:
+        """Draws `n` problems as one batch, and their parameters with a leading axis n.
 
-    def batch_check(self, problems: Problem, **parameters: Any) -> Check:
-        """`check` on a batch of N problems by one compiled program.
+        Example:
+            >>> from pgdyn.theory import THEOREMS
+            >>> batch, parameters = THEOREMS["advantage_sign"].sample_batch(jax.random.key(0), 4)
+            >>> len(batch), batch.num_outputs, parameters["output"].shape
+            (4, 2, (4,))
+        """
+        problems, parameters = draw_many(self.draw, key, n, self.sizes[0] if size is None else size)
+        batch = Batch.from_arrays(problems)
+        return batch, self._complete_batch(batch, parameters)
+
+    def batch_check(self, batch: Batch, **parameters: Any) -> Check:
+        """Measures the statement on N problems by one compiled program.
 
         Args:
-            problems: a batch.
+            batch: the problems.
             parameters: each with a leading axis N, or a number for all.
 
         Returns:
             A `Check` of arrays [N].
         """
-        parameters = self._complete_batch(problems, parameters)
+        parameters = self._complete_batch(batch, parameters)
         if self.batch_claim is not None:
-            return self.batch_claim(problems, **parameters)
-        return self._vmapped_claim(problems, parameters)
+            return self._claim_on(batch, parameters)
+        return for_each(batch, self._claim_and_premise, parameters)[0]
 
-    def batch_assumptions(self, problems: Problem, **parameters: Any) -> jax.Array:
-        """`assumptions` on a batch of N problems, [N]."""
-        return self._vmapped_premise(problems, self._complete_batch(problems, parameters))
+    def batch_assumptions(self, batch: Batch, **parameters: Any) -> np.ndarray:
+        """Tells which of N problems satisfy the assumptions, [N]."""
+        return for_each(batch, self._premise, self._complete_batch(batch, parameters))
+
+    def examine(self, batch: Batch, **parameters: Any) -> tuple[Check, np.ndarray]:
+        """Does `batch_check` and `batch_assumptions` at once, on the host.
+
+        A claim that runs whole batches may be given nothing outside of the assumptions: one problem within takes the
+        place of each that is outside, whose slack is nan.
+
+        Example:
+            >>> from pgdyn.theory import THEOREMS
+            >>> theorem = THEOREMS["advantage_sign"]
+            >>> batch, parameters = theorem.sample_batch(jax.random.key(0), 4)
+            >>> check, inside = theorem.examine(batch, **parameters)
+            >>> bool(check.holds.all()), bool(inside.all())
+            (True, True)
+        """
+        parameters = self._complete_batch(batch, parameters)
+        if self.batch_claim is None:
+            return for_each(batch, self._claim_and_premise, parameters)
+        inside = for_each(batch, self._premise, parameters)
+        if not inside.any():
+            nothing = np.full(inside.shape, np.nan)
+            return Check(inside, nothing, nothing, nothing), inside
+        if not inside.all():
+            rows = np.where(inside, np.arange(inside.size), np.argmax(inside))
+            batch, parameters = batch[rows], {name: value[rows] for name, value in parameters.items()}
+        check = self._claim_on(batch, parameters)
+        return dataclasses.replace(check, slack=np.where(inside, check.slack, np.nan)), inside
+
+    def _claim_on(self, batch: Batch, parameters: Parameters) -> Check:
+        claim: Any = self.batch_claim
+        with np.errstate(all="ignore"):  # what cannot be measured is nan, which counts as a violation
+            return jax.tree.map(np.asarray, claim(batch, **parameters))
+
+    # Attributes, so that `for_each` knows the program of a theorem when it sees it again.
+    @functools.cached_property
+    def _premise(self) -> Callable[[Problem, Parameters], jax.Array]:
+        return lambda problem, parameters: jnp.asarray(self.premise(problem, **parameters))
 
     @functools.cached_property
-    def _sampler(self) -> Callable:
-        def sample(keys: jax.Array, size: Any) -> Any:
-            return jax.vmap(lambda key: self.sample(key, size))(keys)
-
-        return jax.jit(sample, static_argnums=1)
-
-    @functools.cached_property
-    def _vmapped_claim(self) -> Callable:
-        return jax.jit(self._over_batch(self.claim))
-
-    @functools.cached_property
-    def _vmapped_premise(self) -> Callable:
-        return jax.jit(self._over_batch(lambda *a, **k: jnp.asarray(self.premise(*a, **k))))
-
-    def _over_batch(self, function: Any) -> Callable:
-        def over(problems: Problem, parameters: Parameters) -> Any:
-            def one(problem: Problem, parameters: Parameters) -> Any:
-                return function(problem, **parameters)
-
-            return jax.vmap(one, in_axes=(problems.batch_axes, 0))(problems, parameters)
-
-        return over
+    def _claim_and_premise(self) -> Callable[[Problem, Parameters], tuple[Check, jax.Array]]:
+        claim: Any = self.claim
+        return lambda problem, parameters: (claim(problem, **parameters), self._premise(problem, parameters))
 
     def _complete(self, parameters: Parameters) -> dict[str, Any]:
         complete = {**self.defaults, **parameters}
@@ -229,21 +229,21 @@ class Theorem:
             raise ValueError(f"theorem {self.name!r}: {error}") from None
         return complete
 
-    def _complete_batch(self, problems: Problem, parameters: Parameters) -> dict[str, Any]:
-        size = problems.batch_size
-        if size is None:
+    def _complete_batch(self, batch: Any, parameters: Parameters) -> dict[str, Any]:
+        if not isinstance(batch, Batch):
             raise ValueError(f"theorem {self.name!r}: one problem where a batch is needed; use check or pgdyn.stack")
+        size = len(batch)
         completed = {}
         for name, value in self._complete(parameters).items():
-            value = jnp.asarray(value)
+            value = np.asarray(value)
             shared = name not in parameters or value.ndim == 0
-            completed[name] = jnp.broadcast_to(value, (size, *value.shape)) if shared else value
+            completed[name] = np.broadcast_to(value, (size, *value.shape)) if shared else value
             if completed[name].shape[0] != size:
                 raise ValueError(f"{name} has {completed[name].shape[0]} entries but the batch has {size} problems")
         return completed
 
     def _require_single(self, problem: Any) -> None:
+        if isinstance(problem, Batch):
+            raise ValueError(f"theorem {self.name!r}: this is a batch of {len(problem)}; use batch_check")
         if not isinstance(problem, Problem):
-            raise ValueError(f"problem is {problem!r:.80}; theorem {self.name!r} takes a pgdyn.Problem")
-        if problem.batch_size is not None:
-            raise ValueError(f"theorem {self.name!r}: this is a batch of {problem.batch_size}; use batch_check")
+            raise ValueError(f"problem is {validate.shown(problem)}; theorem {self.name!r} takes a pgdyn.Problem")

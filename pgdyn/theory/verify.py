@@ -7,19 +7,33 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from pgdyn import validate
+from pgdyn.batch import Batch
 from pgdyn.problem import Problem
-from pgdyn.theory.theorem import Check, Theorem
+from pgdyn.theory.check import Check
+from pgdyn.theory.theorem import Theorem
+
+_MOVED = ("initial_params", "true_reward", "proxy_reward", "features")
 
 
 @dataclasses.dataclass(frozen=True)
 class Instance:
-    """One problem with its parameters and what the check gave: floats and NumPy arrays, but for the problem."""
+    """One problem that a theorem was checked on.
+
+    Attributes:
+        problem: the problem.
+        parameters: the theorem's parameters, as NumPy arrays.
+        check: what the check gave, as floats.
+
+    Example:
+        >>> from pgdyn.theory import THEOREMS
+        >>> tightest = verify(THEOREMS["log_ratio"], 3).tightest
+        >>> tightest.problem.num_prompts, tightest.check.holds
+        (1, True)
+    """
 
     problem: Problem
     parameters: dict[str, Any]
@@ -38,6 +52,12 @@ class Verification:
         slack: [problems], in the theorem's unit.
         tightest: the instance of least slack; a violation where there is one.
         seconds: wall-clock time, compilation included.
+
+    Example:
+        >>> from pgdyn.theory import THEOREMS
+        >>> result = verify(THEOREMS["log_ratio"], 30)
+        >>> result.problems, result.violations, result.as_expected, result.slack.shape
+        (30, 0, True, (30,))
     """
 
     theorem: Theorem
@@ -86,6 +106,12 @@ def verify(
 
     Raises:
         ValueError: if no drawn problem satisfies the assumptions, or on a count below 1.
+
+    Example:
+        >>> from pgdyn.theory import THEOREMS
+        >>> result = verify(THEOREMS["positive_advantage_attracts"], 30)
+        >>> result.theorem.kind, result.violations > 0
+        ('known false', True)
     """
     validate.count("problems", problems, minimum=1)
     started = time.perf_counter()
@@ -94,7 +120,7 @@ def verify(
     sizes = theorem.sizes[: min(problems, len(theorem.sizes))]
     for i, size in enumerate(sizes):
         count = problems // len(sizes) + (i < problems % len(sizes))
-        batch = _Batch.drawn(theorem, jax.random.fold_in(jax.random.key(seed), i), count, size)
+        batch = _Examined.drawn(theorem, jax.random.fold_in(jax.random.key(seed), i), count, size)
         done += count
         if progress is not None:
             progress(done, problems)
@@ -103,7 +129,7 @@ def verify(
         tried += int(batch.inside.sum())
         violations += int(batch.violated.sum())
         slacks.append(batch.slack[batch.inside])
-        candidates.append(batch.instance(batch.ranking()[0]))
+        candidates.append(batch.tightest())
     if not candidates:
         raise ValueError(f"theorem {theorem.name!r}: none of {problems} drawn problems satisfies its assumptions")
     tightest = min(candidates, key=_rank)
@@ -115,7 +141,7 @@ def find_counterexample(
     theorem: Theorem,
     *,
     seed: int = 0,
-    batch: int = 1000,
+    batch: int = 500,
     batches: int = 10,
     rounds: int = 20,
 ) -> Instance | None:
@@ -134,39 +160,43 @@ def find_counterexample(
 
     Returns:
         The worst violation of the first batch that has one, or None where none was found, which proves nothing.
+
+    Example:
+        >>> from pgdyn.theory import THEOREMS
+        >>> found = find_counterexample(THEOREMS["positive_advantage_attracts"], batch=16)
+        >>> found.check.holds, found.check.slack < 0
+        (False, True)
     """
     key = jax.random.key(seed)
-    tightest: list[_Batch] = []
+    starts: list[_Examined] = []
     for i, size in enumerate(theorem.sizes):
-        best = None
+        tightest = None
         for j in range(batches):
-            drawn = _Batch.drawn(theorem, jax.random.fold_in(jax.random.fold_in(key, i), j), batch, size)
+            drawn = _Examined.drawn(theorem, jax.random.fold_in(jax.random.fold_in(key, i), j), batch, size)
             if drawn.violated.any():
-                return drawn.instance(drawn.ranking()[0])
-            if best is None or (drawn.inside.any() and _rank(drawn.tightest()) < _rank(best.tightest())):
-                best = drawn
-        if best is not None and best.inside.any():
-            tightest.append(best)
-    for i, start in enumerate(tightest):
-        for improved in _descend(theorem, start, jax.random.fold_in(key, len(theorem.sizes) + i), rounds):
+                return drawn.tightest()
+            if drawn.inside.any() and (tightest is None or _rank(drawn.tightest()) < _rank(tightest.tightest())):
+                tightest = drawn
+        if tightest is not None:
+            starts.append(tightest)
+    for i, start in enumerate(starts):
+        for improved in _descend(theorem, start, np.random.default_rng([seed, i]), rounds):
             if improved.violated.any():
-                return improved.instance(improved.ranking()[0])
+                return improved.tightest()
     return None
 
 
-class _Batch:
+class _Examined:
     """Problems with their checks, on the host."""
 
-    def __init__(self, theorem: Theorem, problems: Problem, parameters: dict[str, Any]):
-        self.problems, self.parameters = problems, parameters
-        check = jax.tree.map(np.asarray, theorem.batch_check(problems, **parameters))
-        self.check: Check = check
-        self.slack = np.asarray(check.slack, float)
-        self.inside = np.asarray(theorem.batch_assumptions(problems, **parameters), bool)
-        self.violated = self.inside & ~np.asarray(check.holds, bool)
+    def __init__(self, theorem: Theorem, batch: Batch, parameters: dict[str, Any]):
+        self.batch, self.parameters = batch, parameters
+        self.check, self.inside = theorem.examine(batch, **parameters)
+        self.slack = np.asarray(self.check.slack, float)
+        self.violated = self.inside & ~np.asarray(self.check.holds, bool)
 
     @classmethod
-    def drawn(cls, theorem: Theorem, key: jax.Array, count: int, size: Any) -> _Batch:
+    def drawn(cls, theorem: Theorem, key: jax.Array, count: int, size: Any) -> _Examined:
         return cls(theorem, *theorem.sample_batch(key, count, size))
 
     def ranking(self) -> np.ndarray:
@@ -175,12 +205,10 @@ class _Batch:
         return np.lexsort((slack, ~self.violated, ~self.inside))
 
     def tightest(self) -> Instance:
-        return self.instance(self.ranking()[0])
-
-    def instance(self, index: int) -> Instance:
-        parameters = {name: np.asarray(value)[index] for name, value in self.parameters.items()}
-        check = jax.tree.map(lambda leaf: leaf[index].item(), self.check)
-        return Instance(self.problems[int(index)], parameters, check)
+        """The worst of the problems within the assumptions, of which there is one."""
+        index = int(self.ranking()[0])
+        parameters = {name: value[index] for name, value in self.parameters.items()}
+        return Instance(self.batch[index], parameters, jax.tree.map(lambda leaf: leaf[index].item(), self.check))
 
 
 def _rank(instance: Instance) -> tuple[bool, float]:
@@ -188,37 +216,31 @@ def _rank(instance: Instance) -> tuple[bool, float]:
     return bool(instance.check.holds), -np.inf if np.isnan(slack) else float(slack)
 
 
-def _descend(theorem: Theorem, batch: _Batch, key: jax.Array, rounds: int) -> Iterator[_Batch]:
-    size = len(batch.problems)
+def _descend(theorem: Theorem, start: _Examined, random: np.random.Generator, rounds: int) -> Iterator[_Examined]:
+    size = len(start.batch)
     for i in range(rounds):
-        kept = batch.ranking()[: max(1, size // 10)]
-        kept = kept[batch.inside[kept]]
-        parents = np.resize(kept, size)
+        kept = start.ranking()[: max(1, size // 10)]
+        kept = kept[start.inside[kept]]
         scale = np.full(size, 0.5 * 0.75**i)
         scale[: len(kept)] = 0.0  # the best themselves stay, so that nothing found is lost
-        moved = _perturb(batch, parents, jnp.asarray(scale), jax.random.fold_in(key, i))
-        batch = _Batch(theorem, *moved)
-        yield batch
+        start = _Examined(theorem, *_perturb(start, np.resize(kept, size), scale, random))
+        yield start
 
 
-def _perturb(batch: _Batch, parents: np.ndarray, scale: jax.Array, key: jax.Array) -> tuple[Problem, dict[str, Any]]:
+def _perturb(
+    examined: _Examined, parents: np.ndarray, scale: np.ndarray, random: np.random.Generator
+) -> tuple[Batch, dict[str, Any]]:
     """Copies of the parents with real numbers moved: free ones by `scale`, positive parameters by a factor e^scale."""
-    problems = jax.tree.map(lambda leaf: leaf[parents], batch.problems)
-    keys = iter(jax.random.split(key, 4 + len(batch.parameters)))
+    batch = examined.batch[parents]
 
-    def noise(leaf: Any) -> jax.Array:
-        spread = scale.reshape(-1, *(1,) * (leaf.ndim - 1))
-        return spread * jax.random.normal(next(keys), leaf.shape)
+    def noise(value: np.ndarray) -> np.ndarray:
+        return scale.reshape(-1, *(1,) * (value.ndim - 1)) * random.standard_normal(value.shape)
 
-    moved = [problems.initial_params, problems.true_reward, problems.proxy_reward]
-    moved = [leaf + noise(leaf) for leaf in moved]
-    problems = eqx.tree_at(lambda p: [p.initial_params, p.true_reward, p.proxy_reward], problems, moved)
-    if problems.features is not None:
-        problems = eqx.tree_at(lambda p: p.features, problems, problems.features + noise(problems.features))
+    moved = {name: getattr(batch, name) for name in _MOVED if getattr(batch, name) is not None}
     parameters = {}
-    for name, value in batch.parameters.items():
-        value = jnp.asarray(value)[parents]
-        if jnp.issubdtype(value.dtype, jnp.floating):
-            value = jnp.where(value > 0, value * jnp.exp(noise(value)), value)
+    for name, value in examined.parameters.items():
+        value = value[parents]
+        if np.issubdtype(value.dtype, np.floating):
+            value = np.where(value > 0, value * np.exp(noise(value)), value)
         parameters[name] = value
-    return problems, parameters
+    return batch.replace(**{name: value + noise(value) for name, value in moved.items()}), parameters
