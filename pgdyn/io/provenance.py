@@ -5,6 +5,7 @@ No clock is read, so that the same run gives the same result to the last bit.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 import pathlib
@@ -31,6 +32,11 @@ def attributes(settings: Mapping[str, Any] | None = None, *, like: jax.Array | N
     Returns:
         "pgdyn_version", "jax_version", "dtype", "device" (its kind, "cpu" or a GPU's model), "git_revision" (only in a
         checkout of pgdyn; ends in "-dirty" where tracked files differ from it) and, where given, "settings".
+
+    Example:
+        >>> made_by = attributes({"t1": 5.0, "target": None})
+        >>> made_by["dtype"], made_by["settings"]
+        ('float64', {'t1': 5.0})
     """
     made_by: dict[str, Any] = {
         "pgdyn_version": __version__,
@@ -48,9 +54,15 @@ def attributes(settings: Mapping[str, Any] | None = None, *, like: jax.Array | N
 def plain(value: Any) -> Any:
     """`value` as JSON can hold it.
 
-    Arrays and keys become lists, numbers that are not finite their names, and what JSON does not know its text. Entries
-    of mappings that are None vanish.
+    Arrays and keys become lists, dataclasses (settings among them) mappings, numbers that are not finite their names,
+    and what JSON does not know its text. Entries of mappings that are None vanish.
+
+    Example:
+        >>> plain({"t1": np.float64(2.0), "target": None, "end": math.inf})
+        {'t1': 2.0, 'end': 'inf'}
     """
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        value = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
     if isinstance(value, Mapping):
         return {str(key): plain(entry) for key, entry in value.items() if entry is not None}
     if isinstance(value, str | bool | None):
@@ -75,7 +87,7 @@ def git_revision() -> str | None:
     None when pgdyn is installed rather than imported from a checkout, or git cannot tell. Read once a process: the code
     in memory is that of the import.
     """
-    root = pathlib.Path(__file__).resolve().parent.parent
+    root = pathlib.Path(__file__).resolve().parent.parent.parent
     # An installed copy may lie somewhere inside another project's repository, whose revision would be a lie.
     if not (root / ".git").exists():
         return None
