@@ -7,10 +7,13 @@
 See `pgdyn.sweep.spec` for specs as files and `pgdyn.sweep.store` for what is on the disk.
 """
 
+from pgdyn.dynamics.ascend import Ascend
+from pgdyn.dynamics.flow import Flow
+from pgdyn.dynamics.sampled import AscendSampled
 from pgdyn.sweep.axis import Axis
 from pgdyn.sweep.dataset import open_sweep
-from pgdyn.sweep.run import Progress, Summary, SweepStopped, run_sweep
-from pgdyn.sweep.settings import Ascend, AscendSampled, Flow
+from pgdyn.sweep.progress import Progress, Summary, SweepStopped
+from pgdyn.sweep.run import run_sweep
 from pgdyn.sweep.spec import Spec, load_spec
 from pgdyn.sweep.store import Store
 

@@ -1,7 +1,8 @@
 """Shards computed by the workers of a Dask cluster (the optional dependency `pgdyn[cluster]`).
 
 Workers get a spec's table and the number of a shard and send the arrays back; the process that called writes the store,
-so that workers need no common file system. Dask gives the shards of a worker that is lost to another one.
+so that workers need no common file system. Dask gives the shards of a worker that is lost to another one. No wait here
+is without a time limit: without workers, a sweep stops after `worker_timeout` seconds.
 """
 
 from __future__ import annotations
@@ -10,25 +11,29 @@ import collections
 import contextlib
 import json
 import logging
-import queue
 import re
-import signal
-import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
-
-import numpy as np
+from typing import Any, TypeAlias
 
 from pgdyn import validate
 from pgdyn.sweep import engine
-from pgdyn.sweep.run import SweepStopped
+from pgdyn.sweep.engine import Arrays
+from pgdyn.sweep.local_cluster import local_cluster
+from pgdyn.sweep.progress import SweepStopped
 from pgdyn.sweep.spec import Spec
+
+Take: TypeAlias = Callable[[], int | None]  # gives the number of a shard to compute, or None
+Computed: TypeAlias = Iterator[tuple[int, Arrays] | str | None]  # a shard and its arrays, what is waited for, or None
 
 _CONNECT = "10s"
 _AHEAD = 2  # shards given to each worker at once, so that it need not wait for the next
 _RETRIES = 3  # times that a shard is sent out again after Dask has given it up, each after several lost workers
-_LOOK = 1.0  # seconds between looks at whether there still are workers
-_PATIENCE = 60  # seconds without any worker after which a sweep stops
+_LOOK = 0.1  # seconds between looks at the cluster
+_ANSWER = 2.0  # seconds that the scheduler may take to say how many workers it has
+_FETCH = 5.0  # seconds that arrays may take to arrive before the cluster is looked at; doubled each time
+_LOGGERS = ("distributed", "distributed.client", "tornado.application", "asyncio")
+_LOST = "the scheduler was lost; the same command goes on from there"
 
 
 def require(address: str | None = None, workers: int | None = None) -> None:
@@ -37,7 +42,7 @@ def require(address: str | None = None, workers: int | None = None) -> None:
     Raises:
         ValueError: if Dask is not installed, `address` is no address, or `workers` no count.
     """
-    if address is not None and re.fullmatch(r"([a-z]+://)?[^\s/]+:\d{1,5}", address) is None:
+    if address is not None and re.fullmatch(r"((tcp|tls|ws|wss|ucx)://)?[^\s/]+:\d{1,5}", address) is None:
         raise ValueError(f"the cluster's address is {address!r}; it must look like tcp://10.0.0.1:8786")
     if workers is not None:
         validate.count("workers", workers, minimum=1)
@@ -51,148 +56,144 @@ def require(address: str | None = None, workers: int | None = None) -> None:
 
 @contextlib.contextmanager
 def connect(
-    spec: Spec, numbers: Mapping[str, Any], *, address: str | None = None, workers: int | None = None
-) -> Iterator[Farm]:
-    """The workers of the scheduler at `address`, or of a local cluster of `workers` processes for the block.
+    spec: Spec,
+    numbers: Mapping[str, Any],
+    *,
+    address: str | None = None,
+    workers: int | None = None,
+    worker_timeout: float = 60.0,
+) -> Iterator[DaskWorkers]:
+    """The workers of the scheduler at `address`, or of a local cluster of `workers` processes, for the block.
 
     Raises:
         ValueError: if there is no scheduler at that address.
+        SweepStopped: if the local cluster does not start.
     """
     import distributed
 
+    loggers = [logging.getLogger(name) for name in _LOGGERS]
     with contextlib.ExitStack() as stack:
-        stack.enter_context(_quiet())
+        for logger in loggers:  # Dask logs nothing that this process says in a sentence of its own
+            stack.callback(logger.setLevel, logger.level)
+            logger.setLevel(logging.CRITICAL + 1)
         if address is None:
-            with _deaf():
-                local: Any = distributed.LocalCluster(
-                    n_workers=workers,
-                    threads_per_worker=1,
-                    processes=True,
-                    dashboard_address=None,  # pyright: ignore[reportArgumentType]
-                    host="127.0.0.1",
-                    silence_logs=logging.ERROR,
-                )
-            address = stack.enter_context(local).scheduler_address
+            assert workers is not None
+            address = stack.enter_context(local_cluster(workers))
         try:
             client = distributed.Client(address, timeout=_CONNECT, set_as_default=False)
-        except (OSError, TimeoutError, ValueError) as error:
+        except Exception as error:  # Dask has no common class for what it says of an address
             raise ValueError(f"no Dask scheduler answers at {address!r}: {error}") from None
-        yield Farm(spec, numbers, stack.enter_context(client))
+        try:
+            yield DaskWorkers(spec, numbers, client, worker_timeout)
+        finally:
+            with contextlib.suppress(Exception):
+                client.close(timeout=1.0)
 
 
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Dask's client does not log what this process says in a sentence of its own."""
-    logger = logging.getLogger("distributed.client")
-    before = logger.level
-    logger.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        logger.setLevel(before)
+class DaskWorkers:
+    """The workers of a connected cluster."""
 
-
-@contextlib.contextmanager
-def _deaf() -> Iterator[None]:
-    """Processes started meanwhile ignore Ctrl-C, which a terminal sends to all: it is this process that ends them."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-class Farm:
-    """A connected cluster; see `pgdyn.sweep.run.Workers`."""
-
-    def __init__(self, spec: Spec, numbers: Mapping[str, Any], client: Any):
+    def __init__(self, spec: Spec, numbers: Mapping[str, Any], client: Any, worker_timeout: float = 60.0):
         self._table = json.dumps(spec.to_table())
         self._numbers = dict(numbers)
         self._client = client
-        self._ended: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._limit = worker_timeout
+        self._seen = time.monotonic()  # when there last were workers
+        self._patience = _FETCH
 
-    def compute(self, take: Callable[[], int | None]) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
-        """See `Workers`.
+    def compute(self, take: Take) -> Computed:
+        """Has shards computed until there are none to take; see `pgdyn.sweep.run`.
 
         Raises:
-            SweepStopped: if the scheduler is lost, all workers are and none comes, a shard costs one worker after
+            SweepStopped: if the scheduler is lost, there are no workers for too long, a shard costs one worker after
                 another, or a worker fails.
             ValueError: if a worker's versions are not those of the store, or it refuses the problem.
         """
-        flying: dict[Any, int] = {}
-        attempts: collections.Counter[int] = collections.Counter()
+        sent: dict[Any, int] = {}
+        losses: collections.Counter[int] = collections.Counter()
         try:
-            self._fill(flying, take)
-            while flying:
-                future = self._wait()
-                shard = flying.pop(future)
-                arrays = self._result(future, shard, attempts[shard])
-                if arrays is None:
-                    attempts[shard] += 1
-                    self._send(flying, shard)
-                    continue
-                self._fill(flying, take)  # before the shard is written, so that no worker waits for the disk
-                yield shard, arrays
+            while True:
+                workers = self._count()
+                while len(sent) < _AHEAD * max(1, workers) and (shard := take()) is not None:
+                    sent[self._send(shard)] = shard
+                if not sent:
+                    return
+                # Without workers there is nothing to fetch: what they had computed is lost with them.
+                ended = [future for future in sent if future.done()] if workers else []
+                for future in ended:
+                    arrays = self._fetch(future, sent[future])
+                    if arrays is None:
+                        continue
+                    shard = sent.pop(future)
+                    if arrays:
+                        yield shard, arrays
+                        continue
+                    losses[shard] += 1
+                    if losses[shard] > _RETRIES:
+                        raise SweepStopped(
+                            f"shard {shard} was lost with every worker that had it, {losses[shard]} rounds long; "
+                            "memory may be short, so try a smaller shard_size in a new store"
+                        )
+                    sent[self._send(shard)] = shard
+                if not ended:
+                    time.sleep(_LOOK)
+                    yield self._waiting()
         finally:
             with contextlib.suppress(Exception):
-                self._client.cancel(list(flying))
+                self._client.cancel(list(sent))
 
-    def _fill(self, flying: dict[Any, int], take: Callable[[], int | None]) -> None:
-        room = _AHEAD * max(1, self._workers())
-        while len(flying) < room and (shard := take()) is not None:
-            self._send(flying, shard)
+    def _send(self, shard: int) -> Any:
+        return self._client.submit(_task, self._table, shard, self._numbers, pure=False)
 
-    def _send(self, flying: dict[Any, int], shard: int) -> None:
-        future = self._client.submit(_task, self._table, shard, self._numbers, pure=False)
-        flying[future] = shard
-        future.add_done_callback(self._ended.put)
-
-    def _wait(self) -> Any:
-        """The next task that has ended, in whatever way."""
-        alone = 0
-        while True:
-            try:
-                return self._ended.get(timeout=_LOOK)
-            except queue.Empty:
-                alone = 0 if self._workers() else alone + 1
-                if alone * _LOOK > _PATIENCE:
-                    raise SweepStopped(
-                        f"the cluster has had no workers for {_PATIENCE} seconds; the same command goes on from there"
-                    ) from None
-
-    def _workers(self) -> int:
+    def _count(self) -> int:
+        """Workers of the cluster; 0 also where the scheduler does not answer."""
         try:
-            return len(self._client.scheduler_info()["workers"])
-        except (OSError, TimeoutError, RuntimeError):
-            raise SweepStopped("the scheduler was lost; the same command goes on from there") from None
+            found = len(self._client.nthreads(callback_timeout=_ANSWER))
+        except TimeoutError:
+            return 0
+        except Exception:  # Dask raises whatever its lost connection happens to run into
+            raise SweepStopped(_LOST) from None
+        if found:
+            self._seen = time.monotonic()
+        return found
 
-    def _result(self, future: Any, shard: int, attempts: int) -> dict[str, np.ndarray] | None:
-        """The arrays; None if Dask has given the shard up because workers were lost, and it is to be sent out again."""
+    def _waiting(self) -> str | None:
+        """What is waited for, None while there are workers.
+
+        Raises:
+            SweepStopped: if that has been so for too long.
+        """
+        alone = time.monotonic() - self._seen
+        if alone > self._limit:
+            raise SweepStopped(
+                f"the cluster has had no workers for {self._limit:g} seconds; the same command goes on from there"
+            )
+        if alone < 10 * _LOOK:
+            return None
+        return f"the cluster has had no workers for {alone:.0f} s; the sweep stops after {self._limit:g} s"
+
+    def _fetch(self, future: Any, shard: int) -> Arrays | None:
+        """The arrays; none at all if Dask has given the shard up because workers were lost; None if they are late."""
         from concurrent.futures import CancelledError
 
         from distributed import KilledWorker
 
         try:
-            return future.result()
+            return future.result(timeout=self._patience)
+        except TimeoutError:
+            self._patience *= 2  # their worker may have died with them, and Dask has them computed again
+            return None
         except KilledWorker:
-            if attempts < _RETRIES:
-                return None
-            raise SweepStopped(
-                f"shard {shard} was lost with every worker that had it, {attempts + 1} rounds long; "
-                "memory may be short, so try a smaller shard_size in a new store"
-            ) from None
+            return {}
         except ValueError:
             raise
-        except (CancelledError, OSError, TimeoutError):
-            raise SweepStopped("the scheduler was lost; the same command goes on from there") from None
+        except (CancelledError, OSError):
+            raise SweepStopped(_LOST) from None
         except Exception as error:
             raise SweepStopped(f"shard {shard} failed on a worker: {type(error).__name__}: {error}") from error
 
 
-def _task(table: str, shard: int, numbers: dict[str, Any]) -> dict[str, np.ndarray]:
+def _task(table: str, shard: int, numbers: dict[str, Any]) -> Arrays:
     """One shard, on a worker."""
     own = engine.numbers_version()
     for name, value in numbers.items():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 from collections.abc import Sequence
@@ -10,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pgdyn.dynamics.result import Result
+from pgdyn.solution import Result
+from pgdyn.sweep import dynamics
 from pgdyn.sweep.spec import Spec
 from pgdyn.sweep.store import Store
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _DESCRIBED = {
     "true_value": ("reward", "value of the true reward at the end, averaged over prompts"),
     "proxy_value": ("reward", "value of the proxy reward at the end, averaged over prompts"),
-    "hitting_time": (None, "first time with true_value >= target; inf: never"),
+    "hitting_time": ("update", "first time with true_value >= target; inf: never"),
     "steps": ("1", "steps of the solver, rejected ones included, or updates"),
     "log_policy": ("nat", "log-probability of each output at the end"),
     "params": ("1", "parameters of the policy at the end"),
@@ -47,6 +47,27 @@ def open_sweep(
         FileNotFoundError: if there is no such store.
         ValueError: if it is no store of a sweep, is unfinished or damaged (and `partial` is False), or holds no such
             variable.
+
+    Example:
+        A map of hitting times: run, read, picked at a point, and drawn. `pgdyn.plot.sweep` draws a line over one axis,
+        a map over two and a grid of maps over more.
+
+        >>> import tempfile
+        >>> import pgdyn
+        >>> from pgdyn import sweep
+        >>> proxy = sweep.Axis.linear("proxy_reward[1]", -1, 0.5, 4)
+        >>> start = sweep.Axis.log("initial_policy[0]", 0.01, 0.1, 3, name="p0")
+        >>> problem = {"true_reward": [1, 0.8, -1, -1, -1], "initial_policy": [0.05, 0.5, 0.15, 0.15, 0.15]}
+        >>> store = tempfile.mkdtemp()
+        >>> _ = sweep.run_sweep(sweep.Spec(problem, [start, proxy], pgdyn.Flow(t1=1e4, target=0.9)), store)
+        >>> dataset = sweep.open_sweep(store)
+        >>> dict(dataset.sizes)
+        {'p0': 3, 'proxy_reward[1]': 4}
+        >>> float(dataset.hitting_time.sel({"p0": 0.1, "proxy_reward[1]": -1.0}).round(2))
+        12.15
+        >>> from pgdyn import plot
+        >>> plot.sweep(dataset).axes[0].get_ylabel()
+        'proxy_reward[1] (reward)'
     """
     import xarray
 
@@ -56,10 +77,9 @@ def open_sweep(
     states = [opened.state(shard) for shard in range(spec.num_shards)]
     done = [shard for shard, state in enumerate(states) if state == "done"]
     if len(done) < spec.num_shards and not partial:
-        damaged = states.count("damaged")
-        torn = f", {damaged} damaged" if damaged else ""
+        damaged = f", {states.count('damaged')} damaged" if "damaged" in states else ""
         raise ValueError(
-            f"{store} holds {len(done)} of {spec.num_shards} shards{torn}; run its sweep again to complete it, "
+            f"{store} holds {len(done)} of {spec.num_shards} shards{damaged}; run its sweep again to complete it, "
             "or open it with partial=True"
         )
     flat: dict[str, np.ndarray] = {}
@@ -69,12 +89,11 @@ def open_sweep(
         part = slice(points.start, points.stop)
         here[part] = True
         for name, array in opened.read(shard).items():
-            if name not in names:
-                continue
-            if name not in flat:
+            if name in names and name not in flat:
                 missing = np.nan if array.dtype.kind == "f" else -1
                 flat[name] = np.full((spec.num_points, *array.shape[1:]), missing, array.dtype)
-            flat[name][part] = array
+            if name in names:
+                flat[name][part] = array
     axes = tuple(axis.name for axis in spec.axes)
     data = {name: _variable(spec, axes, name, flat[name]) for name in names if name in flat}
     if partial:
@@ -87,47 +106,41 @@ def open_sweep(
 
 def _chosen(spec: Spec, variables: Sequence[str] | None) -> tuple[str, ...]:
     assert spec.observables is not None
-    if variables is None:
-        return tuple(spec.observables)
     if isinstance(variables, str):
         raise ValueError(f"variables is {variables!r}; it must be a list of names, for instance [{variables!r}]")
-    for i, name in enumerate(variables):
+    for i, name in enumerate(variables or ()):
         if name not in spec.observables:
             raise ValueError(f"variables[{i}] is {name!r:.80}; the store holds {', '.join(spec.observables)}")
-    return tuple(variables)
+    return tuple(spec.observables if variables is None else variables)
 
 
-def _variable(
-    spec: Spec, axes: tuple[str, ...], name: str, flat: np.ndarray
-) -> tuple[tuple[str, ...], np.ndarray, Any]:
-    inner: dict[str, tuple[str, ...]] = {
-        "log_policy": ("prompt", "output"),
-        "params": ("feature",) if spec.template.has_features else ("prompt", "output"),
-    }
-    from pgdyn import datasets
+def _variable(spec: Spec, axes: tuple[str, ...], name: str, flat: np.ndarray) -> tuple[Any, np.ndarray, Any]:
+    from pgdyn.io import datasets
 
     array = flat.reshape(*spec.shape, *flat.shape[1:])
     if name == "result":
         codes, counts = np.unique(flat[flat >= 0], return_counts=True)
         ways = (f"{n} {Result(int(code)).message}" for code, n in zip(codes, counts, strict=True))
         return axes, array, datasets.result_attributes("; ".join(ways))
+    inner: dict[str, tuple[str, ...]] = {"log_policy": ("prompt", "output"), "params": ("prompt", "output")}
+    if spec.template.has_features:
+        inner["params"] = ("feature",)
     unit, description = _DESCRIBED[name]
-    if unit is None:
-        unit = "1" if spec.dynamics.kind == "flow" else "update"
+    if unit == "update" and spec.dynamics.name == "flow":
+        unit = "1"
     return (*axes, *inner.get(name, ())), array, {"units": unit, "long_name": description}
 
 
 def _attributes(store: Store) -> dict[str, Any]:
-    spec, made_by = store.spec, store.provenance
-    objective = spec.to_table()["objective"]
-    settings = {key: value for key, value in dataclasses.asdict(spec.dynamics).items() if value is not None}
-    named = {"title": spec.name, "description": spec.description}
+    table = store.spec.to_table()
+    settings = dynamics.to_table(store.spec.dynamics)
+    named = {"title": store.spec.name, "description": store.spec.description}
     return {
         **{key: value for key, value in named.items() if value is not None},
-        "dynamics": spec.dynamics.kind,
+        "dynamics": settings.pop("kind"),
         "settings": settings,
-        "objective": objective,
-        **made_by,
-        "sweep": json.dumps(spec.to_table()),
-        "fingerprint": spec.fingerprint,
+        "objective": table["objective"],
+        **store.provenance,
+        "sweep": json.dumps(table),
+        "fingerprint": store.spec.fingerprint,
     }

@@ -3,104 +3,25 @@
 from __future__ import annotations
 
 import collections
-import dataclasses
+import contextlib
 import errno
+import functools
 import os
 import time
-from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from collections.abc import Callable
 
 import numpy as np
 
+from pgdyn import validate
 from pgdyn.sweep import engine
+from pgdyn.sweep.cluster import Computed, Take, connect, require
+from pgdyn.sweep.engine import Arrays
+from pgdyn.sweep.progress import Progress, Summary, SweepStopped
 from pgdyn.sweep.spec import Spec
 from pgdyn.sweep.store import Store
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _POLL = 0.1  # seconds between looks at shards that other processes are making
-
-
-class SweepStopped(Exception):
-    """A sweep that cannot go on, although nothing is wrong with what was asked for. What is done stays done."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Progress:
-    """How far a sweep is.
-
-    Attributes:
-        phase: "checking" what the store holds, or "running".
-        shards_done: whole shards in the store.
-        shards: all shards.
-        points_done: points in whole shards.
-        points: all points.
-        computed: points that this process has had computed.
-        seconds: since this process began to compute.
-    """
-
-    phase: str
-    shards_done: int
-    shards: int
-    points_done: int
-    points: int
-    computed: int
-    seconds: float
-
-    @property
-    def rate(self) -> float:
-        """Points a second computed by this process; 0 before the first."""
-        return self.computed / self.seconds if self.seconds > 0 else 0.0
-
-    @property
-    def remaining(self) -> float | None:
-        """Seconds left at this rate; None before the first points are there."""
-        return (self.points - self.points_done) / self.rate if self.computed else None
-
-
-@dataclasses.dataclass(frozen=True)
-class Summary:
-    """What a call of `run_sweep` did.
-
-    Attributes:
-        points: points of the sweep, all of which are in the store.
-        shards: shards of the sweep.
-        found: shards that were there and whole.
-        redone: shards that were damaged and have been made again.
-        computed: shards computed by this process (the rest came from others that ran beside it).
-        seconds: time spent computing.
-        results: how many runs ended in each way, by `pgdyn.Result` code, of the shards computed here.
-    """
-
-    points: int
-    shards: int
-    found: int
-    redone: int
-    computed: int
-    seconds: float
-    results: dict[int, int]
-
-
-class Workers(Protocol):
-    """Where shards are computed."""
-
-    def compute(self, take: Callable[[], int | None]) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
-        """Yields (shard, arrays) for every shard that `take` hands out, in any order.
-
-        `take` gives None when there is no shard at the moment; it is asked again after the next result.
-        """
-        ...
-
-
-class Here:
-    """Shards computed in this process, one after another; each uses all cores."""
-
-    def __init__(self, spec: Spec):
-        self._spec = spec
-
-    def compute(self, take: Callable[[], int | None]) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
-        """See `Workers`."""
-        while (shard := take()) is not None:
-            yield shard, engine.compute_shard(self._spec, shard)
 
 
 def run_sweep(
@@ -109,6 +30,7 @@ def run_sweep(
     *,
     workers: int | None = None,
     cluster: str | None = None,
+    worker_timeout: float = 60.0,
     overwrite: bool = False,
     progress: Callable[[Progress], None] | None = None,
 ) -> Summary:
@@ -121,8 +43,9 @@ def run_sweep(
         store: the folder of its zarr store.
         workers: compute in a local Dask cluster of so many processes; None for this process.
         cluster: compute on the Dask cluster with the scheduler at this address, for instance "tcp://10.0.0.1:8786".
+        worker_timeout: seconds that a cluster may be without workers before the sweep stops.
         overwrite: throw away what the store holds.
-        progress: called after every shard.
+        progress: called after every shard, and every half a second while a cluster has no workers.
 
     Returns:
         What was found and done.
@@ -131,31 +54,49 @@ def run_sweep(
         ValueError: if the store belongs to another sweep, or the cluster cannot be had.
         OSError: if the store cannot be begun.
         SweepStopped: if the disk is full or fails, or a cluster is lost. The same call goes on from there.
-        KeyboardInterrupt: on Ctrl-C; the shards in flight are lost, no others.
+        KeyboardInterrupt: on Ctrl-C; the shards that are being computed are lost, no others.
+
+    Example:
+        >>> import tempfile
+        >>> from pgdyn import sweep
+        >>> problem = {"true_reward": [1, 0.8, -1, -1, -1], "initial_policy": [0.05, 0.5, 0.15, 0.15, 0.15]}
+        >>> axes = [sweep.Axis.linear("proxy_reward[1]", -1, 1, 3)]
+        >>> spec = sweep.Spec(problem, axes, sweep.Flow(t1=5000.0, target=0.9))
+        >>> store = tempfile.mkdtemp()
+        >>> sweep.run_sweep(spec, store).computed
+        1
+        >>> sweep.run_sweep(spec, store).found
+        1
+        >>> sweep.open_sweep(store).hitting_time.values.round(1)
+        array([16.7, 43.4,  inf])
     """
     if workers is not None and cluster is not None:
         raise ValueError("give workers or cluster, not both")
-    if workers is not None or cluster is not None:
-        from pgdyn.sweep.cluster import connect, require
-
+    on_dask = workers is not None or cluster is not None
+    if on_dask:
         require(cluster, workers)
+        worker_timeout = float(validate.number("worker_timeout", worker_timeout, positive=True))
     try:
         opened = Store.create(store, spec, overwrite=overwrite)
     except OSError as error:
         if error.errno not in _FULL:
             raise
-        raise _stopped(store, None, error) from error
-    with opened:
+        raise SweepStopped(f"{store}: the disk is full; nothing has been computed") from error
+    with opened, contextlib.ExitStack() as stack:
         sweep = _Sweep(spec, opened, progress)
         sweep.check()
-        if not sweep.todo:
-            return sweep.summary()
-        if workers is None and cluster is None:
-            sweep.finish(Here(spec))
-        else:
-            with connect(spec, opened.numbers, address=cluster, workers=workers) as farm:
-                sweep.finish(farm)
+        if sweep.todo and on_dask:
+            settings = {"address": cluster, "workers": workers, "worker_timeout": worker_timeout}
+            sweep.finish(stack.enter_context(connect(spec, opened.numbers, **settings)).compute)
+        elif sweep.todo:
+            sweep.finish(functools.partial(_compute_here, spec))
         return sweep.summary()
+
+
+def _compute_here(spec: Spec, take: Take) -> Computed:
+    """Shards computed in this process, one after another; each uses all cores."""
+    while (shard := take()) is not None:
+        yield shard, engine.compute_shard(spec, shard)
 
 
 class _Sweep:
@@ -167,101 +108,110 @@ class _Sweep:
         self._held: set[int] = set()  # claimed by this process
         self._damaged: set[int] = set()
         self._computed: set[int] = set()
-        self._points = 0  # in whole shards
-        self._points_here = 0
         self._found = 0
         self._begun = 0.0
+        self._marks: list[tuple[float, int]] = []  # seconds and points after each shard computed
+        self._first = 0  # shards that were being computed when the first was done: their time is that of compilation
         self._results: collections.Counter[int] = collections.Counter()
         self.todo: collections.deque[int] = collections.deque()
 
     def check(self) -> None:
         """Looks at every shard of the store, and at every byte of it."""
         for shard in range(self._spec.num_shards):
-            if self._is_done(shard):
-                self._note_done(shard)
-                self._report("checking")
-            else:
+            if not self._is_done(shard, "checking"):
                 self.todo.append(shard)
         self._found = len(self._done)
 
-    def finish(self, workers: Workers) -> None:
-        """Computes until no shard is left, those included that other processes hold and do not finish."""
+    def finish(self, compute: Callable[[Take], Computed]) -> None:
+        """Computes until no shard is left, those included that other processes hold and do not finish.
+
+        Args:
+            compute: yields (shard, arrays) for every shard that it takes, in any order, and now and then what it waits
+                for in words, or None. A shard to take may be missing for the moment; it asks again after a result.
+        """
         self._begun = time.perf_counter()
         self._report("running")
         try:
             while self.todo:
-                for shard, arrays in workers.compute(self._take):
-                    self._keep(shard, arrays)
+                for result in compute(self._take):
+                    if isinstance(result, tuple):
+                        self._keep(*result)
+                    elif result is not None:
+                        self._report("running", result)
                 if self.todo:
-                    time.sleep(_POLL)  # all that is left is in the hands of other processes
+                    time.sleep(_POLL)  # other processes are making all that is left
                     self._report("running")
         finally:
-            for shard in self._held:
-                self._store.release(shard)
+            for shard in list(self._held):
+                self._release(shard)
+        self._store.remove_leftovers()
 
     def summary(self) -> Summary:
         """What has been done."""
-        return Summary(
-            points=self._spec.num_points,
-            shards=self._spec.num_shards,
-            found=self._found,
-            redone=len(self._damaged & self._computed),
-            computed=len(self._computed),
-            seconds=time.perf_counter() - self._begun if self._begun else 0.0,
-            results=dict(self._results),
-        )
+        found, redone, computed = self._found, len(self._damaged & self._computed), len(self._computed)
+        shape = (self._spec.num_points, self._spec.num_shards)
+        return Summary(*shape, found, redone, computed, self._seconds(), dict(self._results))
 
     def _take(self) -> int | None:
-        """The next shard that nobody else is making, claimed; None if there is none at the moment."""
+        """The next shard that no other process is making, claimed; None if there is none at the moment."""
         for _ in range(len(self.todo)):
             shard = self.todo.popleft()
             if not self._store.claim(shard):
                 self.todo.append(shard)
                 continue
             self._held.add(shard)
-            if not self._is_done(shard):
+            if not self._is_done(shard, "running"):
                 return shard
-            # Another process finished it after it was looked at.
-            self._release(shard)
-            self._note_done(shard)
-            self._report("running")
+            self._release(shard)  # another process finished it after it was looked at
         return None
 
-    def _keep(self, shard: int, arrays: dict[str, np.ndarray]) -> None:
+    def _keep(self, shard: int, arrays: Arrays) -> None:
+        self._first = self._first or len(self._held)
         try:
             self._store.write(shard, arrays)
         except OSError as error:
-            raise _stopped(self._store.path, (len(self._done), self._spec.num_shards), error) from error
+            reason = "the disk is full" if error.errno in _FULL else error.strerror or str(error)
+            raise SweepStopped(
+                f"{self._store.path}: {reason}; {len(self._done)} of {self._spec.num_shards} shards are safe, "
+                f"shard {shard} was computed and could not be kept; the same command goes on from there"
+            ) from error
         self._release(shard)
         self._computed.add(shard)
-        self._points_here += len(self._spec.shard_points(shard))
+        self._marks.append((self._seconds(), self._points(self._computed)))
         codes, counts = np.unique(arrays["result"], return_counts=True)
         self._results.update(dict(zip(codes.tolist(), counts.tolist(), strict=True)))
-        self._note_done(shard)
+        self._done.add(shard)
         self._report("running")
 
     def _release(self, shard: int) -> None:
         self._store.release(shard)
         self._held.discard(shard)
 
-    def _is_done(self, shard: int) -> bool:
+    def _is_done(self, shard: int, phase: str) -> bool:
         state = self._store.state(shard)
         if state == "damaged":
             self._damaged.add(shard)
+        if state == "done":
+            self._done.add(shard)
+            self._report(phase)
         return state == "done"
 
-    def _note_done(self, shard: int) -> None:
-        self._done.add(shard)
-        self._points += len(self._spec.shard_points(shard))
+    def _points(self, shards: set[int]) -> int:
+        last = self._spec.num_shards - 1  # the one that may be shorter
+        whole = len(shards) - (last in shards)
+        return whole * len(self._spec.shard_points(0)) + (last in shards) * len(self._spec.shard_points(last))
 
-    def _report(self, phase: str) -> None:
-        if self._progress is not None:
-            seconds = time.perf_counter() - self._begun if self._begun else 0.0
-            counts = (len(self._done), self._spec.num_shards, self._points, self._spec.num_points)
-            self._progress(Progress(phase, *counts, self._points_here, seconds))
+    def _seconds(self) -> float:
+        return time.perf_counter() - self._begun if self._begun else 0.0
 
-
-def _stopped(path: Any, done: tuple[int, int] | None, error: OSError) -> SweepStopped:
-    reason = "the disk is full" if error.errno in _FULL else f"it cannot be written: {error}"
-    kept = f"; {done[0]} of {done[1]} shards are safe" if done else ""
-    return SweepStopped(f"{path}: {reason}{kept}, and the same command goes on from there")
+    def _report(self, phase: str, waiting: str | None = None) -> None:
+        if self._progress is None:
+            return
+        seconds, pace = self._seconds(), 0.0
+        # The first results of all that was sent out at once took the time of compilation, too.
+        if len(self._marks) > self._first:
+            compiled, before = self._marks[self._first - 1]
+            pace = (self._marks[-1][1] - before) / (seconds - compiled)
+        counts = (len(self._done), self._spec.num_shards, self._points(self._done), self._spec.num_points)
+        here = self._marks[-1][1] if self._marks else 0
+        self._progress(Progress(phase, *counts, here, seconds, pace, waiting))

@@ -37,8 +37,8 @@ shard, the unit of work.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
-import inspect
 import json
 import math
 import os
@@ -46,19 +46,17 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
-from pgdyn import problem_file, provenance, validate
+from pgdyn import validate
+from pgdyn.dynamics.flow import Flow
+from pgdyn.io import problem_file, provenance, tables
 from pgdyn.objective import Objective
-from pgdyn.problem import Problem
-from pgdyn.sweep import settings
-from pgdyn.sweep.axis import Axis, refuse_unknown, suggestion
-from pgdyn.sweep.settings import Ascend, AscendSampled, Dynamics, Flow
+from pgdyn.sweep import addressing, dynamics
+from pgdyn.sweep.axis import Axis
+from pgdyn.sweep.dynamics import Dynamics
 from pgdyn.sweep.template import Template
 
 OBSERVABLES = ("true_value", "proxy_value", "hitting_time", "steps", "result", "log_policy", "params")
-_KEYS = ("name", "description", "problem", "axes", "dynamics", "objective", "observables", "shard_size")
-_RESERVED = (*OBSERVABLES, "prompt", "output", "feature", "done")
+_SCALARS = OBSERVABLES[:5]
 _FLOW_NUMBERS = (2**16, 2**18)  # P K (D) numbers in a shard of flows, least and most: some tenths of a second
 _ASCENT_UPDATES = (2**20, 2**25)  # updates in a shard of ascents
 _LEAST_ASCENTS = 64
@@ -74,8 +72,8 @@ class Spec:
         problem: a `pgdyn.Problem`, the keys of a problem file as a mapping (some may be distributions, see
             `pgdyn.sweep.template`), or the path of a problem file. Kept as a `Template`.
         axes: the dimensions, first the slowest.
-        dynamics: `Flow`, `Ascend` or `AscendSampled`.
-        objective: what is climbed; None for the proxy's value alone.
+        dynamics: `pgdyn.Flow`, `pgdyn.Ascend` or `pgdyn.AscendSampled`. Kept with its defaults written out.
+        objective: what is climbed; None for that of the dynamics, or else the proxy's value alone.
         observables: what is kept of every point, of true_value, proxy_value, hitting_time, steps, result, log_policy
             and params, all at the end of the run; None for the scalars among them (hitting_time where there is a
             target). `result` is always kept.
@@ -85,6 +83,13 @@ class Spec:
 
     Raises:
         ValueError: naming the part that is wrong.
+
+    Example:
+        >>> problem = {"true_reward": [1, 0.8, -1, -1, -1], "initial_policy": [0.05, 0.5, 0.15, 0.15, 0.15]}
+        >>> axes = [Axis.log("initial_policy[0]", 1e-4, 0.4, 200), Axis.linear("proxy_reward[1]", -1, 1, 200)]
+        >>> spec = Spec(problem, axes, Flow(t1=5000.0, target=0.9), shard_size=1000)
+        >>> spec.num_points, spec.num_shards, spec.observables
+        (40000, 40, ('true_value', 'proxy_value', 'hitting_time', 'steps', 'result'))
     """
 
     problem: Any
@@ -99,20 +104,20 @@ class Spec:
     def __post_init__(self):
         for key in ("name", "description"):
             if getattr(self, key) is not None and not isinstance(getattr(self, key), str):
-                raise ValueError(f"{key} is {getattr(self, key)!r:.80}; it must be a string")
-        if not isinstance(self.dynamics, Flow | Ascend | AscendSampled):
-            raise ValueError(f"dynamics is {self.dynamics!r:.80}; it must be a Flow, Ascend or AscendSampled")
-        if self.objective is not None and not isinstance(self.objective, Objective):
-            raise ValueError(f"objective is {self.objective!r:.80}; it must be a pgdyn.Objective")
-        self._put("objective", Objective() if self.objective is None else self.objective)
-        self._put("problem", _template(self.problem))
-        self._put("axes", _axes(self.axes))
-        self._put("observables", self._observables())
-        _check_fields(self)
-        self._put("shard_size", self._shard_size())
-
-    def _put(self, name: str, value: Any) -> None:
-        object.__setattr__(self, name, value)
+                raise ValueError(validate.refusal(key, (), getattr(self, key), "it must be a string"))
+        settings = dynamics.plain(self.dynamics)
+        given = [choice for choice in (self.objective, self.dynamics.objective) if choice is not None]
+        if not all(isinstance(objective, Objective) for objective in given):
+            raise ValueError(validate.refusal("objective", (), given[0], "it must be a pgdyn.Objective"))
+        if len(given) == 2:
+            raise ValueError("the objective is given twice, beside the dynamics and in it; give one")
+        kept = {"dynamics": settings, "objective": given[0] if given else Objective()}
+        kept |= {"problem": _template(self.problem), "axes": addressing.checked(self.axes, reserved=OBSERVABLES)}
+        for name, value in kept.items():
+            object.__setattr__(self, name, value)
+        object.__setattr__(self, "observables", self._observables())
+        addressing.require(self.template, self.axes, self.dynamics)
+        object.__setattr__(self, "shard_size", self._shard_size())
 
     @property
     def template(self) -> Template:
@@ -150,26 +155,24 @@ class Spec:
         """Everything that the numbers depend on, as plain JSON values; `from_table` reads it back to the same bits."""
         objective = self.objective
         assert objective is not None and self.observables is not None
-        weights = {name: float(np.asarray(getattr(objective, name))) for name in ("kl", "entropy")}
-        options = {
-            name: getattr(objective, name) for name in ("reward", "reference", "kl_direction", "normalize_by_std")
-        }
+        terms = {field.name: getattr(objective, field.name) for field in dataclasses.fields(objective)}
+        weights = {name: float(0.0 if terms[name] is None else terms[name]) for name in ("kl", "entropy")}
         table = {
             "problem": self.template.to_table(),
             "axes": [axis.to_table() for axis in self.axes],
-            "dynamics": settings.to_table(self.dynamics),
-            "objective": options | weights,
+            "dynamics": dynamics.to_table(self.dynamics),
+            "objective": terms | weights,
             "observables": list(self.observables),
             "shard_size": self.shard_size,
+            "name": self.name,
+            "description": self.description,
         }
-        named = {key: getattr(self, key) for key in ("name", "description") if getattr(self, key) is not None}
-        return provenance.plain(table | named)
+        return provenance.plain(table)
 
     @property
     def fingerprint(self) -> str:
         """A hash of all that the numbers depend on: two specs with the same one describe the same sweep."""
-        table = {key: value for key, value in self.to_table().items() if key not in ("name", "description")}
-        return digest(table)
+        return digest({key: value for key, value in self.to_table().items() if key not in ("name", "description")})
 
     @classmethod
     def from_table(cls, table: Mapping[str, Any], folder: pathlib.Path | None = None) -> Spec:
@@ -179,35 +182,28 @@ class Spec:
             ValueError: naming the key that is missing, unknown or wrong.
             OSError: if the problem file cannot be read.
         """
-        refuse_unknown(table, _KEYS)
-        for key in ("problem", "axes", "dynamics"):
-            if key not in table:
-                raise ValueError(f"the key {key} is missing")
-        listed = table["axes"]
-        if not isinstance(listed, list) or not all(isinstance(entry, Mapping) for entry in listed):
-            raise ValueError("axes must be a list of tables, each written under [[axes]]")
-        axes = []
-        for i, entry in enumerate(listed):
-            place = f"axes[{i}]" + (f" ({entry['field']})" if isinstance(entry.get("field"), str) else "")
-            axes.append(_within(place, Axis.from_table, entry))
-        return cls(
-            problem=_problem(_mapping("problem", table["problem"]), folder),
-            axes=axes,
-            dynamics=_within("dynamics", settings.from_table, _mapping("dynamics", table["dynamics"])),
-            objective=_within("objective", _objective, _mapping("objective", table.get("objective", {}))),
-            **{key: table[key] for key in ("observables", "shard_size", "name", "description") if key in table},
-        )
+        for key in ("problem", "dynamics", "objective"):
+            if key in table and not isinstance(table[key], Mapping):
+                raise ValueError(validate.refusal(key, (), table[key], f"it must be a table, written under [{key}]"))
+        readers = {
+            "problem": functools.partial(_problem, folder),
+            "dynamics": dynamics.from_table,
+            "objective": functools.partial(tables.build, Objective),
+        }
+        if "axes" in table:
+            table = {**table, "axes": addressing.read(table["axes"])}
+        return tables.build(cls, table, readers)
 
     def _observables(self) -> tuple[str, ...]:
         if self.observables is None:
-            scalars = OBSERVABLES[:5]
-            return tuple(name for name in scalars if name != "hitting_time" or self.has_target)
+            return tuple(name for name in _SCALARS if name != "hitting_time" or self.has_target)
         if isinstance(self.observables, str) or not isinstance(self.observables, Sequence) or not self.observables:
-            raise ValueError(f"observables is {self.observables!r:.80}; it must be a list of {', '.join(OBSERVABLES)}")
+            rule = f"it must be a list of {', '.join(OBSERVABLES)}"
+            raise ValueError(validate.refusal("observables", (), self.observables, rule))
         for i, name in enumerate(self.observables):
             if not isinstance(name, str) or name not in OBSERVABLES:
-                hint = suggestion(str(name), OBSERVABLES, "it must be one of")
-                raise ValueError(f"observables[{i}] is {name!r:.80}; {hint}")
+                hint = validate.suggestion(str(name), OBSERVABLES, "it must be one of")
+                raise ValueError(validate.refusal("observables", (i,), name, hint))
             if name in self.observables[:i]:
                 raise ValueError(f"observables[{i}] names {name} again")
         if "hitting_time" in self.observables and not self.has_target:
@@ -239,184 +235,60 @@ def load_spec(path: str | os.PathLike[str]) -> Spec:
         FileNotFoundError: if there is no such file.
         OSError: if it, or the problem file that it names, cannot be read.
         ValueError: naming the file and the line or key that is wrong.
+
+    Example:
+        >>> import tempfile
+        >>> path = pathlib.Path(tempfile.mkdtemp()) / "map.toml"
+        >>> _ = path.write_text('''
+        ... problem = {true_reward = [1.0, 0.8, -1.0], initial_policy = [0.1, 0.6, 0.3]}
+        ... axes = [{field = "proxy_reward[1]", kind = "linear", start = -1.0, stop = 1.0, count = 5}]
+        ... dynamics = {kind = "flow", t1 = 100.0}
+        ... ''')
+        >>> load_spec(path).shape
+        (5,)
     """
     path = pathlib.Path(path)
-    if path.is_dir():
-        raise ValueError(f"{path} is a directory, not a spec file")
-    if path.suffix.lower() not in (".toml", ".json"):
-        raise ValueError(f"{path}: the name of a spec file ends in .toml or .json")
-    table = problem_file.read_table(path)
-    return _within(str(path), lambda: Spec.from_table(table, path.parent))
+    table = tables.read(path, "spec")
+    with tables.within(path):
+        return Spec.from_table(table, path.parent)
 
 
 def digest(value: Any) -> str:
-    """SHA-256 of plain JSON values, the same for equal ones."""
+    """SHA-256 of plain JSON values, the same for equal ones.
+
+    Example:
+        >>> digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1})
+        True
+    """
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _within(place: str, make: Any, *arguments: Any) -> Any:
-    try:
-        return make(*arguments)
-    except ValueError as error:
-        raise ValueError(f"{place}: {error}") from None
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"{place}: {error}") from None
-
-
-def _mapping(key: str, value: Any) -> Mapping[str, Any]:
-    if not isinstance(value, Mapping):
-        raise ValueError(f"{key} is {value!r:.80}; it must be a table, written under [{key}]")
-    return value
-
-
-def _problem(table: Mapping[str, Any], folder: pathlib.Path | None) -> Template:
+def _problem(folder: pathlib.Path | None, table: Mapping[str, Any]) -> Template:
     if "file" not in table:
-        return _within("problem", Template.from_table, table)
+        return Template.from_table(table)
     for key in table:
         if key != "file":
-            raise ValueError(f"problem: the key {key} stands beside file; change the file or sweep over {key}")
+            raise ValueError(f"the key {key} stands beside file; change the file or sweep over {key}")
     name = table["file"]
     if not isinstance(name, str) or not name:
-        raise ValueError(f"problem.file is {name!r:.80}; it must be the path of a problem file")
-    path = pathlib.Path(name) if folder is None else folder / name
-    return _within("problem.file", _from_file, path)
+        raise ValueError(validate.refusal("file", (), name, "it must be the path of a problem file"))
+    return _from_file(pathlib.Path(name) if folder is None else folder / name)
 
 
 def _from_file(path: pathlib.Path) -> Template:
-    table = problem_file.read_table(path)
-    return _within(str(path), lambda: Template.from_table(_arrays(table)))
-
-
-def _arrays(table: dict[str, Any]) -> dict[str, Any]:
-    # A problem file has no distributions: `table_arrays` refuses a table there in its own words.
-    arrays, _ = problem_file.table_arrays(table)
-    return {name: array.tolist() for name, array in arrays.items()}
-
-
-def _objective(table: Mapping[str, Any]) -> Objective:
-    refuse_unknown(table, list(inspect.signature(Objective).parameters))
-    return Objective(**table)
+    table = tables.read(path)
+    with tables.within(path):
+        # A problem file has no distributions: `table_arrays` refuses a table there in its own words.
+        return Template.from_table(problem_file.table_arrays(table)[0])
 
 
 def _template(problem: Any) -> Template:
     if isinstance(problem, Template):
         return problem
-    if isinstance(problem, Problem):
-        return Template.from_problem(problem)
     if isinstance(problem, str | os.PathLike):
         return _from_file(pathlib.Path(problem))
     if isinstance(problem, Mapping):
-        return _within("problem", Template.from_table, problem)
-    raise ValueError(f"problem is {problem!r:.80}; it must be a pgdyn.Problem, a problem file's keys, or its path")
-
-
-def _axes(axes: Any) -> tuple[Axis, ...]:
-    if isinstance(axes, Axis) or not isinstance(axes, Sequence) or not all(isinstance(axis, Axis) for axis in axes):
-        raise ValueError(f"axes is {axes!r:.80}; it must be a list of axes")
-    if not axes:
-        raise ValueError("axes is empty; a sweep needs at least one axis")
-    for i, axis in enumerate(axes):
-        place = f"axes[{i}] ({axis.field})"
-        if axis.name in _RESERVED:
-            raise ValueError(f"{place}: the name {axis.name!r} is that of an observable or another dimension")
-        for j, other in enumerate(axes[:i]):
-            if axis.name == other.name and axis.field != other.field:
-                raise ValueError(f"{place}: axes[{j}] has the name {axis.name!r} too")
-    return tuple(axes)
-
-
-def _check_fields(spec: Spec) -> None:
-    """Raises unless every axis sets something of its own that the template, the dynamics or the objective has."""
-    taken: dict[str, np.ndarray | None] = {}
-    for i, axis in enumerate(spec.axes):
-        place = f"axes[{i}] ({axis.field})"
-        _within(place, _check_field, spec, axis)
-        mask, before = _mask(spec, axis), taken.get(axis.base)
-        if axis.base in taken and (mask is None or before is None or (before & mask).any()):
-            first = next(other for other in spec.axes if other.base == axis.base)
-            raise ValueError(f"{place}: another axis ({first.field}) sets this already")
-        taken[axis.base] = mask if before is None or mask is None else before | mask
-    if "initial_policy" in taken and "initial_params" in taken:
-        raise ValueError("one axis sets initial_policy and another initial_params; each of them sets the start")
-    random = spec.template.draws
-    if random and "seed" not in taken:
-        raise ValueError(f"problem: {next(iter(random))} is random, so an axis of seeds is needed")
-    _check_policy(spec)
-    for i, axis in enumerate(spec.axes):
-        if axis.base in ("seed", "temperature") or "." in axis.base:
-            continue
-        _within(f"axes[{i}] ({axis.field})", _build_along, spec, axis)
-    if not any(axis.base not in ("seed", "temperature") and "." not in axis.base for axis in spec.axes):
-        _within("problem", spec.template.batch, 1, (), np.zeros(1, np.int64))
-
-
-def _check_field(spec: Spec, axis: Axis) -> None:
-    kind = spec.dynamics.kind
-    if axis.field == "seed":
-        if kind != "ascend_sampled" and not spec.template.draws:
-            raise ValueError(f"no field takes a seed: the problem is not random and {kind} draws no samples")
-    elif axis.base.startswith("dynamics."):
-        name = axis.base.removeprefix("dynamics.")
-        if name not in [field.name for field in dataclasses.fields(spec.dynamics)]:
-            raise ValueError(f"no field takes this: {kind} has no {name}")
-    elif axis.base != "temperature" and not axis.base.startswith("objective."):
-        shape = spec.template.field_shape(axis.base)
-        if axis.index is None:
-            if axis.values.shape[1:] != shape:
-                raise ValueError(f"values have shape {axis.values.shape[1:]}, but {axis.base} has {shape}")
-            return
-        if len(axis.index) != len(shape):
-            raise ValueError(
-                f"{axis.base} has shape {shape}, so its index needs {len(shape)} parts, not {len(axis.index)}"
-            )
-        for part, length in zip(axis.index, shape, strict=True):
-            if isinstance(part, int) and not -length <= part < length:
-                raise ValueError(f"the index {part} is out of range; {axis.base} has shape {shape}")
-        picked = np.empty(shape)[axis.index].shape
-        if 0 in picked:
-            raise ValueError(f"the index picks nothing; {axis.base} has shape {shape}")
-        if axis.values.ndim > 1 and axis.values.shape[1:] != picked:
-            raise ValueError(f"values have shape {axis.values.shape[1:]}, but the index picks {picked}")
-
-
-def _mask(spec: Spec, axis: Axis) -> np.ndarray | None:
-    if axis.index is None:
-        return None
-    mask = np.zeros(spec.template.field_shape(axis.base), bool)
-    mask[axis.index] = True
-    return mask
-
-
-def _check_policy(spec: Spec) -> None:
-    """Raises unless the probabilities that axes set are positive and leave something for the others."""
-    axes = [axis for axis in spec.axes if axis.base == "initial_policy" and axis.index is not None]
-    if not axes:
-        return
-    shape = spec.template.field_shape("initial_policy")
-    largest, fixed = np.zeros(shape), np.zeros(shape, bool)
-    for axis in axes:
-        good = (axis.values > 0) & (axis.values < 1)
-        _within(axis.field, validate.require, "values", axis.values, good, "a probability lies between 0 and 1")
-        largest[axis.index] = axis.values.max(axis=0)
-        fixed[axis.index] = True
-    if fixed.all(-1).any():
-        raise ValueError("axes set every entry of initial_policy, so that none is left to make the sum 1")
-    if (total := largest.sum(-1)).max() >= 1:
-        raise ValueError(
-            f"axes set initial_policy to entries that sum to {total.max():g}; the others need some of the 1"
-        )
-
-
-def _build_along(spec: Spec, axis: Axis) -> None:
-    """Builds the problems along one axis, all others at their first value: the constructors know every rule."""
-    entries = []
-    for other in spec.axes:
-        if other.base not in ("seed", "temperature") and "." not in other.base:
-            values = (
-                other.values
-                if other is axis
-                else np.broadcast_to(other.values[:1], (len(axis), *other.values.shape[1:]))
-            )
-            entries.append((other.base, other.index, values))
-    spec.template.batch(len(axis), entries, np.zeros(len(axis), np.int64))
+        with tables.within("problem"):
+            return Template.from_table(problem)
+    return Template.from_problem(problem)

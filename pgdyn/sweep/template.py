@@ -6,14 +6,15 @@ A template holds arrays under the names of a problem file, some of which may be 
     initial_params = {normal = [0.0, 1.0]}      # mean, standard deviation
     outputs = 5                                 # K; also prompts (P, 1 if not given) and dimension (D, with features)
 
-These are drawn anew for every seed: those of seed s from the key fold_in(key(s), 2^31 + j), with j the place of the
+These are drawn anew for every seed: those of seed s from the key fold_in(key(s), 2^31 + j), with j the position of the
 field among features, true_reward, proxy_reward and initial_params. A draw depends on its seed alone, never on the
-points beside it.
+other points of the sweep.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -22,12 +23,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pgdyn import problem_file, validate
-from pgdyn.problem import Problem
-from pgdyn.sweep.axis import ARRAYS, Index, refuse_unknown, suggestion
+from pgdyn import construct, validate
+from pgdyn.batch import Batch
+from pgdyn.io import problem_file, tables
+from pgdyn.problem import Problem, require_single
+from pgdyn.sweep.field import FIELDS, Index
 
+_AXES = {  # of each array; P may be missing where there is one prompt
+    "features": ("prompts", "outputs", "dimension"),
+    "true_reward": ("prompts", "outputs"),
+    "proxy_reward": ("prompts", "outputs"),
+    "initial_policy": ("prompts", "outputs"),
+    "initial_params": ("prompts", "outputs"),  # with features: ("dimension",)
+    "prompt_weights": ("prompts",),
+}
 _SIZES = ("outputs", "prompts", "dimension")
-_DISTRIBUTIONS = ("uniform", "normal")
+_MOST_NUMBERS = 10**9
 _DRAWN = ("features", "true_reward", "proxy_reward", "initial_params")
 _STREAM = 2**31  # keeps the draws of a problem apart from those of a sampled run, which folds small counts into its key
 
@@ -40,6 +51,32 @@ class Draw:
     a: float
     b: float
 
+    @classmethod
+    def from_table(cls, uniform: Any = None, normal: Any = None) -> Draw:
+        """The distribution of a field's table, which names one.
+
+        Raises:
+            ValueError: if it names none or two, or its numbers are wrong.
+
+        Example:
+            >>> Draw.from_table(uniform=[-1, 1])
+            Draw(distribution='uniform', a=-1.0, b=1.0)
+        """
+        if (uniform is None) == (normal is None):
+            raise ValueError("a distribution is one of uniform, normal, with its two numbers")
+        name, numbers = ("normal", normal) if uniform is None else ("uniform", uniform)
+        pair = validate.as_floats(name, numbers)
+        if pair.shape != (2,):
+            wanted = "[low, high]" if name == "uniform" else "[mean, standard deviation]"
+            raise ValueError(validate.refusal(name, (), numbers, f"it must be {wanted}"))
+        validate.require_finite(name, pair)
+        a, b = pair.tolist()
+        if name == "uniform" and not a < b:
+            raise ValueError(f"uniform is [{a:g}, {b:g}]; low must be below high")
+        if name == "normal" and not b > 0:
+            raise ValueError(f"normal has standard deviation {b:g}; it must be positive")
+        return cls(name, a, b)
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Template:
@@ -49,6 +86,11 @@ class Template:
         arrays: field -> array, shaped as given ([K] or [P, K], ...).
         draws: field -> distribution, shaped [P, K], [P, K, D] or [D]; without the P where it is 1.
         sizes: "outputs", "prompts" and (with features) "dimension".
+
+    Example:
+        >>> template = Template.from_table({"true_reward": {"normal": [0, 1]}, "outputs": 3})
+        >>> template.batch(2, seeds=np.array([0, 1])).true_reward.shape
+        (2, 1, 3)
     """
 
     arrays: dict[str, np.ndarray]
@@ -56,22 +98,17 @@ class Template:
     sizes: dict[str, int]
 
     @classmethod
-    def from_problem(cls, problem: Problem) -> Template:
+    def from_problem(cls, problem: Problem | Batch) -> Template:
         """The template of one problem.
 
         Raises:
             ValueError: on a batch.
         """
-        if problem.batch_size is not None:
-            raise ValueError(
-                f"problem is a batch of {problem.batch_size}; a sweep takes one problem and makes the batch"
-            )
-        names = ("features", "true_reward", "proxy_reward", "initial_params", "temperature", "prompt_weights")
-        found = {name: getattr(problem, name) for name in names}
-        arrays = {name: np.asarray(value, np.float64) for name, value in found.items() if value is not None}
-        if problem.num_prompts == 1:
-            arrays |= {name: array[0] for name, array in arrays.items() if array.ndim > 1}
-        return cls(arrays, {}, _sizes(arrays, {}))
+        if isinstance(problem, Batch):
+            raise ValueError(f"problem is a batch of {len(problem)}; a sweep takes one problem and makes the batch")
+        require_single(problem, "a sweep")
+        arrays = problem_file.problem_arrays(problem)
+        return cls(arrays, {}, _sizes(arrays, {}, {}))
 
     @classmethod
     def from_table(cls, table: Mapping[str, Any]) -> Template:
@@ -80,45 +117,42 @@ class Template:
         Raises:
             ValueError: naming the key or entry that is wrong.
         """
-        rest = {key: _lists(value) for key, value in table.items()}
-        given = {key: rest.pop(key) for key in _SIZES if key in rest}
-        for key, size in given.items():
-            validate.count(key, size, minimum=1)
-        draws = {key: _draw(key, rest.pop(key)) for key in list(rest) if isinstance(rest[key], Mapping)}
-        known = (*ARRAYS, "temperature")
-        for key in rest:
-            if key not in known and key in _DISTRIBUTIONS:
+        # A mapping from Python may hold arrays where a file holds lists.
+        rest = {key: value.tolist() if hasattr(value, "tolist") else value for key, value in table.items()}
+        given = {}
+        for key in _SIZES:
+            if key in rest:
+                given[key] = validate.count(key, rest.pop(key), minimum=1, maximum=_MOST_NUMBERS)
+        draws = {}
+        for key in [key for key, value in rest.items() if isinstance(value, Mapping)]:
+            if key not in _DRAWN and key in FIELDS:
+                raise ValueError(f"{key} cannot be random; distributions are for {', '.join(_DRAWN)}")
+            if key in ("uniform", "normal"):
                 raise ValueError(f"the key {key} is a distribution; write it as FIELD = {{{key} = [.., ..]}}")
+            validate.refuse_unknown({key: None}, _DRAWN)
+            with tables.within(key):
+                draws[key] = tables.build(Draw.from_table, rest.pop(key))
         arrays, _ = problem_file.table_arrays(rest, complete="true_reward" not in draws)
         for key in draws:
             if key in arrays:
                 raise ValueError(f"{key} is given twice")
         if "initial_params" in draws and "initial_policy" in arrays:
             raise ValueError("give initial_params or initial_policy, not both: each of them sets the start")
-        template = cls(arrays, draws, _sizes(arrays, given, draws))
+        sizes = _sizes(arrays, draws, given)
         for key, size in given.items():
-            if template.sizes.get(key) != size:
-                found = template.sizes.get(key)
-                raise ValueError(f"{key} is {size}, but the arrays have {found if found else 'no features'}")
-        return template
+            if sizes.get(key) != size:
+                raise ValueError(f"{key} is {size}, but the arrays have {sizes.get(key, 'no features')}")
+        return cls(arrays, draws, sizes)
 
     def to_table(self) -> dict[str, Any]:
         """A table that `from_table` reads back to the same bits."""
-        table: dict[str, Any] = {name: array.tolist() for name, array in self.arrays.items()}
-        table |= {name: {draw.distribution: [draw.a, draw.b]} for name, draw in self.draws.items()}
-        return table | self.sizes
+        draws = {name: {draw.distribution: [draw.a, draw.b]} for name, draw in self.draws.items()}
+        return {name: array.tolist() for name, array in self.arrays.items()} | draws | self.sizes
 
     @property
     def has_features(self) -> bool:
         """Whether the policy is linear in features."""
-        return "features" in self.arrays or "features" in self.draws
-
-    @property
-    def params_shape(self) -> tuple[int, ...]:
-        """Shape of one problem's parameters."""
-        if self.has_features:
-            return (self.sizes["dimension"],)
-        return (self.sizes["prompts"], self.sizes["outputs"])
+        return "dimension" in self.sizes
 
     def field_shape(self, base: str) -> tuple[int, ...]:
         """The shape that an index into the field refers to.
@@ -128,26 +162,22 @@ class Template:
         """
         if base in self.arrays:
             return self.arrays[base].shape
-        if base in self.draws:
-            return self._drawn_shape(base)
-        if base == "features":
+        if base == "features" and not self.has_features:
             raise ValueError("the problem has no features")
-        if base == "initial_params" and "initial_policy" in self.arrays:
-            raise ValueError("the problem starts from initial_policy, so no field takes initial_params")
-        if base == "initial_policy" and ("initial_params" in self.arrays or "initial_params" in self.draws):
-            raise ValueError("the problem starts from initial_params, so no field takes initial_policy")
-        if base == "initial_params":
-            return self._drawn_shape(base)
-        if base == "prompt_weights":
-            return (self.sizes["prompts"],)
-        return self.field_shape("true_reward")
+        for one, other in (("initial_params", "initial_policy"), ("initial_policy", "initial_params")):
+            if base == one and (other in self.arrays or other in self.draws):
+                raise ValueError(f"the problem starts from {other}, so no field takes {one}")
+        if base in ("proxy_reward", "initial_policy") and base not in self.draws:
+            return self.field_shape("true_reward")
+        axes = self._axes(base)
+        return tuple(self.sizes[axis] for axis in axes if axis != "prompts" or self.sizes[axis] > 1 or len(axes) == 1)
 
     def batch(
         self,
         size: int,
         entries: Sequence[tuple[str, Index | None, np.ndarray]] = (),
         seeds: np.ndarray | None = None,
-    ) -> Problem:
+    ) -> Batch:
         """`size` problems.
 
         Args:
@@ -158,76 +188,63 @@ class Template:
         Raises:
             ValueError: from the problem's constructor.
         """
-        fields = {name: np.broadcast_to(array, (size, *array.shape)) for name, array in self.arrays.items()}
+        own: dict[str, np.ndarray] = {}  # fields that differ between problems, [N, ...]
         if self.draws:
             assert seeds is not None
-            fields |= self._drawn(seeds)
-        own = {base for base, _, _ in entries}
-        if "proxy_reward" in own:
-            # The proxy that an axis changes entries of is the ground truth until it says otherwise.
-            true_entries = [entry for entry in entries if entry[0] == "true_reward"]
-            entries = [*true_entries, *(entry for entry in entries if entry[0] != "true_reward")]
+            own = self._drawn(seeds)
         policies: list[tuple[Index, np.ndarray]] = []
-        for base, index, values in entries:
+        # The proxy that an axis changes entries of is the ground truth until it says otherwise.
+        for base, index, values in sorted(entries, key=lambda entry: entry[0] != "true_reward"):
             if index is None:
-                fields[base] = values
+                own[base] = values
             elif base == "initial_policy":
                 policies.append((index, values))
             else:
-                fields[base] = _set(self._base(fields, base, size), index, values)
+                own[base] = _set(self._base(own, base, size), index, values)
         if policies:
-            fields["initial_policy"] = _renormalised(self._base(fields, "initial_policy", size), policies)
-        return self._build(fields, size, shared_features="features" in self.arrays and "features" not in own)
+            own["initial_policy"] = _renormalised(self._base(own, "initial_policy", size), policies)
+        return self._build(own, size)
 
-    def _base(self, fields: Mapping[str, np.ndarray], base: str, size: int) -> np.ndarray:
-        if base in fields:
-            return fields[base]
-        shape = (size, *self.field_shape(base))
-        if base == "proxy_reward":
-            return np.broadcast_to(fields["true_reward"], shape)
-        fill = {"initial_policy": 1 / shape[-1], "prompt_weights": 1 / shape[-1], "initial_params": 0.0}[base]
-        return np.full(shape, fill)
+    def _axes(self, base: str) -> tuple[str, ...]:
+        return ("dimension",) if base == "initial_params" and self.has_features else _AXES[base]
 
-    def _drawn_shape(self, base: str) -> tuple[int, ...]:
-        rows = (self.sizes["prompts"],) if self.sizes["prompts"] > 1 else ()
-        if base == "initial_params" and self.has_features:
-            return (self.sizes["dimension"],)
-        return (*rows, self.sizes["outputs"], *((self.sizes["dimension"],) if base == "features" else ()))
+    def _base(self, own: Mapping[str, np.ndarray], base: str, size: int) -> np.ndarray:
+        """[N, ...], what an entry of the field is set in."""
+        if base in own:
+            return own[base]
+        if base == "proxy_reward" and base not in self.arrays:
+            return self._base(own, "true_reward", size)
+        shape = self.field_shape(base)
+        fill = 0.0 if base == "initial_params" else 1 / (shape or (1,))[-1]
+        return np.broadcast_to(self.arrays.get(base, np.full(shape, fill)), (size, *shape))
 
     def _drawn(self, seeds: np.ndarray) -> dict[str, np.ndarray]:
         drawn = {}
         for j, base in enumerate(_DRAWN):
-            if base not in self.draws:
-                continue
-            draw = self.draws[base]
-            unit = np.asarray(_standard(jnp.asarray(seeds), j, self._drawn_shape(base), draw.distribution))
-            drawn[base] = draw.a + unit * (draw.b - draw.a if draw.distribution == "uniform" else draw.b)
+            if base in self.draws:
+                draw = self.draws[base]
+                unit = np.asarray(_standard(jnp.asarray(seeds), j, self.field_shape(base), draw.distribution))
+                drawn[base] = draw.a + unit * (draw.b - draw.a if draw.distribution == "uniform" else draw.b)
         return drawn
 
-    def _build(self, fields: Mapping[str, np.ndarray], size: int, shared_features: bool) -> Problem:
-        arrays: dict[str, Any] = {}
-        ranks = {"features": 3, "true_reward": 2, "proxy_reward": 2, "initial_policy": 2}
-        for name, array in fields.items():
-            rank = ranks.get(name)
-            short = rank is not None and array.ndim == rank
-            arrays[name] = array[:, None] if short else array  # [N, K] is one prompt's, or serves all prompts
-        arrays["true_reward"] = np.broadcast_to(
-            arrays["true_reward"], (size, self.sizes["prompts"], self.sizes["outputs"])
-        )
-        temperature = arrays.pop("temperature", None)
-        if temperature is not None:
-            arrays["temperature"] = np.broadcast_to(temperature, (size,))
+    def _build(self, own: Mapping[str, np.ndarray], size: int) -> Batch:
+        arrays: dict[str, Any] = {name: array for name, array in self.arrays.items() if name not in own}
+        for name, array in own.items():
+            short = name in _AXES and array.ndim == len(self._axes(name)) and "prompts" in self._axes(name)
+            arrays[name] = array[:, None] if short else array  # [N, K] lacks the axis of prompts
+        lead = (size,) if "true_reward" in own else ()
+        shape = (self.sizes["prompts"], self.sizes["outputs"])
+        arrays["true_reward"] = np.broadcast_to(arrays["true_reward"], (*lead, *shape))
+        arrays["temperature"] = np.broadcast_to(arrays.get("temperature", 1.0), (size,))  # so that there is an axis N
         if self.has_features:
-            if shared_features:
-                arrays["features"] = arrays["features"][0]  # kept once, so that a fit is made once too
-            return Problem.linear(arrays.pop("features"), **arrays)
+            return Batch.linear(arrays.pop("features"), **arrays)
         start = arrays.pop("initial_params", None)
-        problem = Problem.tabular(arrays.pop("initial_policy", None), **arrays)
+        batch = Batch.tabular(arrays.pop("initial_policy", None), **arrays)
         if start is None:
-            return problem
-        start = start[:, None] if start.ndim == 2 else start
-        params = jnp.asarray(np.broadcast_to(start, problem.true_reward.shape), validate.float_dtype())
-        return eqx.tree_at(lambda p: p.initial_params, problem, params)
+            return batch
+        start = np.broadcast_to(start, (size, *shape))
+        construct.require_finite_logits(None, start, arrays["temperature"])
+        return batch.replace(initial_params=start)
 
 
 @eqx.filter_jit
@@ -263,62 +280,25 @@ def _renormalised(base: np.ndarray, entries: Sequence[tuple[Index, np.ndarray]])
     return np.where(touched & ~fixed, scaled, policy)
 
 
-def _lists(value: Any) -> Any:
-    # A mapping from Python may hold arrays where a file holds lists.
-    return value.tolist() if isinstance(value, np.ndarray | np.generic | jax.Array) else value
-
-
-def _draw(key: str, table: Mapping[str, Any]) -> Draw:
-    if key not in _DRAWN:
-        if key in (*ARRAYS, "temperature"):
-            raise ValueError(f"{key} cannot be random; distributions are for {', '.join(_DRAWN)}")
-        raise ValueError(f"unknown key {key!r:.80}; " + suggestion(key, _DRAWN, "the random fields are"))
-    try:
-        refuse_unknown(table, _DISTRIBUTIONS)
-        if len(table) != 1:
-            raise ValueError(f"a distribution is one of {', '.join(_DISTRIBUTIONS)}, with its two numbers")
-        ((distribution, numbers),) = table.items()
-        pair = validate.as_floats(distribution, numbers)
-        if pair.shape != (2,):
-            wanted = "[low, high]" if distribution == "uniform" else "[mean, standard deviation]"
-            raise ValueError(f"{distribution} is {numbers!r:.80}; it must be {wanted}")
-        validate.require_finite(distribution, pair)
-        if distribution == "uniform" and not pair[0] < pair[1]:
-            raise ValueError(f"uniform is [{pair[0]:g}, {pair[1]:g}]; low must be below high")
-        if distribution == "normal" and not pair[1] > 0:
-            raise ValueError(f"normal has standard deviation {pair[1]:g}; it must be positive")
-    except ValueError as error:
-        raise ValueError(f"{key}: {error}") from None
-    return Draw(distribution, float(pair[0]), float(pair[1]))
-
-
-def _sizes(
-    arrays: Mapping[str, np.ndarray], given: Mapping[str, int], draws: Mapping[str, Draw] | None = None
-) -> dict[str, int]:
-    draws = {} if draws is None else draws
-    rows = [arrays[name] for name in ("true_reward", "proxy_reward", "initial_policy") if name in arrays]
-    features = arrays.get("features")
-    params = arrays.get("initial_params")
-    linear = features is not None or "features" in draws
-    if params is not None and not linear:
-        rows.append(params)
-    outputs = [array.shape[-1] for array in rows] + ([features.shape[-2]] if features is not None else [])
-    prompts = [array.shape[0] for array in rows if array.ndim == 2]
-    if features is not None and features.ndim == 3:
-        prompts.append(features.shape[0])
-    if "prompt_weights" in arrays:
-        prompts.append(arrays["prompt_weights"].shape[0])
-    if not outputs and "outputs" not in given:
+def _sizes(arrays: Mapping[str, np.ndarray], draws: Mapping[str, Draw], given: Mapping[str, int]) -> dict[str, int]:
+    """The sizes that the arrays have, and where they leave one open that is given."""
+    linear = "features" in arrays or "features" in draws
+    found: dict[str, list[int]] = {size: [] for size in _SIZES}
+    for name, array in arrays.items():
+        axes = ("dimension",) if name == "initial_params" and linear else _AXES.get(name, ())
+        for axis, length in zip(axes[len(axes) - array.ndim :], array.shape, strict=False):
+            found[axis].append(length)
+    sizes = {axis: max(lengths) if axis == "prompts" else lengths[0] for axis, lengths in found.items() if lengths}
+    if sizes.get("prompts", 1) == 1:
+        sizes["prompts"] = given.get("prompts", 1)
+    sizes = {axis: sizes[axis] if axis in sizes else given[axis] for axis in _SIZES if axis in sizes or axis in given}
+    if "outputs" not in sizes:
         raise ValueError("the key outputs is missing: every array is random, so it must say how many outputs there are")
-    sizes = {
-        "outputs": outputs[0] if outputs else given["outputs"],
-        "prompts": max(prompts) if prompts and max(prompts) > 1 else given.get("prompts", 1),
-    }
-    if linear:
-        widths = ([features.shape[-1]] if features is not None else []) + (
-            [params.shape[-1]] if params is not None else []
-        )
-        if not widths and "dimension" not in given:
-            raise ValueError("the key dimension is missing: the features are random, so it must say how many there are")
-        sizes["dimension"] = widths[0] if widths else given["dimension"]
+    if linear and "dimension" not in sizes:
+        raise ValueError("the key dimension is missing: the features are random, so it must say how many there are")
+    if not linear:
+        sizes.pop("dimension", None)
+    if math.prod(sizes.values()) > _MOST_NUMBERS:
+        listed = ", ".join(f"{axis} is {size}" for axis, size in sizes.items())
+        raise ValueError(f"{listed}; a problem of a sweep has at most 1e9 numbers")
     return sizes

@@ -1,0 +1,127 @@
+"""The dynamics of a sweep in plain values: `pgdyn.Flow`, `pgdyn.Ascend` or `pgdyn.AscendSampled` with one setting each.
+
+The keys of a spec's [dynamics] table are `kind` ("flow", "ascend" or "ascend_sampled") and the fields of that class:
+
+    kind = "ascend_sampled"
+    steps = 1000
+    key = 3                                                                   # a seed, where no axis sets it
+    estimator = {name = "reinforce", baseline = "value", group_size = 4}      # or a name alone
+
+Fields of single runs and of paths are not among them, as a sweep keeps ends; the objective has a table of its own.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+import jax
+import numpy as np
+
+from pgdyn import estimators, validate
+from pgdyn.dynamics import fields
+from pgdyn.dynamics.ascend import Ascend
+from pgdyn.dynamics.flow import MANY, Flow
+from pgdyn.dynamics.sampled import AscendSampled
+from pgdyn.estimators import Estimator
+from pgdyn.io import tables
+from pgdyn.solve import DYNAMICS
+
+Dynamics: TypeAlias = Flow | Ascend | AscendSampled
+_ELSEWHERE = {
+    "objective": "it has a table of its own, [objective]",
+    "saves": "a sweep keeps the ends of runs",
+    "save_every": "a sweep keeps the ends of runs",
+    "solver": "many flows have a solver of their own",
+    "adjoint": "a sweep takes no derivatives",
+}
+
+
+def from_table(table: Mapping[str, Any]) -> Dynamics:
+    """The settings of a [dynamics] table.
+
+    Raises:
+        ValueError: naming the key that is missing, unknown or wrong.
+
+    Example:
+        >>> from_table({"kind": "ascend_sampled", "steps": 10, "estimator": "reinforce"}).estimator.group_size
+        1
+    """
+    for key, reason in _ELSEWHERE.items():
+        if key in table:
+            raise ValueError(f"the key {key} does not belong here: {reason}")
+    if "estimator" in table:
+        table = {**table, "estimator": _estimator(table["estimator"])}
+    return plain(fields.from_table(DYNAMICS, table))
+
+
+def to_table(dynamics: Dynamics) -> dict[str, Any]:
+    """A table of plain values that `from_table` reads back to equal settings.
+
+    Example:
+        >>> to_table(plain(Ascend(steps=10)))
+        {'kind': 'ascend', 'steps': 10, 'optimizer': 'sgd', 'learning_rate': 0.1}
+    """
+    table = {key: value for key, value in fields.to_table(dynamics).items() if key not in _ELSEWHERE}
+    return table | {"key": _seed(dynamics.key)} if isinstance(dynamics, AscendSampled) else table
+
+
+def plain(dynamics: Any) -> Dynamics:
+    """The same settings with the defaults written out.
+
+    Raises:
+        ValueError: if they are no settings of a dynamics, or hold what a sweep cannot use or write down.
+
+    Example:
+        >>> plain(Flow(t1=10.0)).rtol
+        1e-06
+    """
+    if not isinstance(dynamics, Flow | Ascend | AscendSampled):
+        raise ValueError(validate.refusal("dynamics", (), dynamics, "it must be a Flow, Ascend or AscendSampled"))
+    for name in ("save_every", "solver", "adjoint"):
+        if getattr(dynamics, name, None) is not None:
+            raise ValueError(f"dynamics.{name} is given, but {_ELSEWHERE[name]}")
+    for name in ("t1", "target", "rtol", "atol", "learning_rate"):
+        if np.ndim(getattr(dynamics, name, 0.0)):  # pyright: ignore[reportArgumentType]
+            raise ValueError(f"dynamics.{name} must be a single number in a sweep, where axes set many")
+    if isinstance(dynamics, Flow):
+        defaults = {name: value for name, value in MANY.items() if getattr(dynamics, name) is None}
+        return dataclasses.replace(dynamics, objective=None, **defaults)
+    if not isinstance(dynamics.optimizer, str | None):
+        raise ValueError('dynamics.optimizer is a function, which a spec cannot hold; it must be "sgd" or "adam"')
+    dynamics = dataclasses.replace(dynamics, objective=None, optimizer=dynamics.optimizer or "sgd")
+    if not isinstance(dynamics, AscendSampled):
+        return dynamics
+    _seed(dynamics.key)
+    estimator = dynamics.chosen_estimator
+    if type(estimator) not in _estimators().values():
+        raise ValueError(f"dynamics.estimator is a {type(estimator).__name__}; it must be one of pgdyn.estimators")
+    return dataclasses.replace(dynamics, estimator=estimator)
+
+
+def _seed(key: Any) -> int:
+    """The seed that `jax.random.key` makes this key of."""
+    words = np.asarray(jax.random.key_data(key)).tolist()
+    if len(words) == 2 and not any(np.ndim(word) for word in words):
+        seed = (words[0] << 32) | words[1]
+        if seed < 2**63 and np.asarray(jax.random.key_data(jax.random.key(seed))).tolist() == words:
+            return seed
+    raise ValueError("dynamics.key is no key of a seed; in a sweep give a seed, or an axis of seeds for many")
+
+
+def _estimator(table: Any) -> Estimator:
+    """The estimator of a name, or of a table of a name and arguments."""
+    arguments = dict(table) if isinstance(table, Mapping) else {"name": table}
+    known, name = _estimators(), arguments.pop("name", None)
+    if not isinstance(name, str) or name not in known:
+        hint = validate.suggestion(str(name), known, "it is one of")
+        raise ValueError(validate.refusal("estimator", (), name, hint))
+    with tables.within(f"estimator {name}"):
+        return tables.build(known[name], arguments)
+
+
+def _estimators() -> dict[str, type[Estimator]]:
+    found = [value for value in vars(estimators).values() if inspect.isclass(value) and issubclass(value, Estimator)]
+    return {made.__name__.lower(): made for made in found if not inspect.isabstract(made)}
