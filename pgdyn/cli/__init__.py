@@ -1,38 +1,31 @@
 """The program `pgdyn`: one subcommand a file of this package, named like its function.
 
-What the user got wrong is one sentence on standard error, `error: ...`, and exit code 2; a result that is not what was
-asked for (a run that broke off, a check that failed) is exit code 1; Ctrl-C is 130.
+What the user got wrong is one sentence on standard error, `error: ...`, and exit code 2. A result that is not what was
+asked for (a run that broke off, a check that failed, files that could not be written) is exit code 1; Ctrl-C is 130.
+Whatever takes long to import is imported inside the commands, so that help and refusals come at once.
 """
 
 from __future__ import annotations
 
 import contextlib
-import functools
 import importlib
-import io
 import os
-import re
+import signal
 import sys
-from collections.abc import Callable, Sequence
-from typing import Any
+import threading
+from collections.abc import Iterator, Sequence
+from importlib.machinery import ExtensionFileLoader
+from types import FrameType
+from typing import TYPE_CHECKING, NoReturn
 
-import jax
+if TYPE_CHECKING:
+    import click
 
-from pgdyn.version import __version__
+# The one place where subcommands are registered: each is the `click.Command` of its own name in pgdyn/cli/<name>.py,
+# whose function returns the exit code.
+COMMANDS = ("simulate", "categorize", "sweep", "verify")
 
-# The one place where subcommands are registered: each is the function of its own name in pgdyn/cli/<name>.py. Its
-# arguments become options, its docstring the help, and the int that it returns the exit code.
-COMMANDS = (
-    "simulate",
-    "categorize",
-    "sweep",
-    "verify",
-)
-
-_DESCRIPTION = (
-    "How a softmax policy moves under policy gradient when its reward is not quite the one that matters.\n\n"
-    "pgdyn COMMAND --help explains a command; pgdyn --version prints the version."
-)
+INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -43,90 +36,165 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit code.
+
+    Example:
+        >>> main(["--version"])
+        pgdyn 0.1.0
+        0
     """
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
-    if arguments == ["--version"]:
-        print(f"pgdyn {__version__}")
-        return 0
     try:
-        command = _parse(arguments)
-        return command() if callable(command) else command
-    except KeyboardInterrupt:
-        return _fail("interrupted; what was being written has been removed", 130)
+        with _interrupts() as pressed:
+            return _run(list(sys.argv[1:] if arguments is None else arguments))
     except BrokenPipeError:
         # The reader of a pipe has gone, which is its right; Python would complain once more when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except OSError as error:
-        place = f"{error.filename}: " if error.filename else ""
-        return _fail(place + error.strerror if error.strerror else str(error), 2)
-    except ValueError as error:
-        return _fail(str(error), 2)
-    except (MemoryError, jax.errors.JaxRuntimeError) as error:
-        if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
-            return _fail("the run does not fit into memory; save fewer points or run a smaller problem", 2)
+    except BaseException as error:
+        # What is interrupted while it is imported may raise another error than the interruption.
+        if pressed or isinstance(error, KeyboardInterrupt):
+            return fail("interrupted; what was being written has been removed", INTERRUPTED)
+        if isinstance(error, OSError):
+            place = f"{error.filename}: " if error.filename else ""
+            return fail(place + (error.strerror or str(error)))
+        if isinstance(error, ValueError | OverflowError):
+            return fail(str(error))
+        # JAX has an exception of its own for memory; to name it here would be to import JAX for every refusal.
+        spent = type(error).__name__ == "JaxRuntimeError" and "RESOURCE_EXHAUSTED" in str(error)
+        if spent or isinstance(error, MemoryError):
+            return fail("the run does not fit into memory; save fewer points or run a smaller problem")
         raise
 
 
-def _fail(sentence: str, code: int) -> int:
+def run() -> NoReturn:
+    """Runs the program as a process of its own."""
+    code = main()
+    if code == INTERRUPTED:
+        # A compiled computation may still be running on a thread, and would crash when the interpreter is taken down.
+        sys.stdout.flush()
+        os._exit(code)
+    sys.exit(code)
+
+
+class _Interrupt(KeyboardInterrupt):
+    """Ctrl-C. Python ends a process by the signal where a plain KeyboardInterrupt has passed through `exec`."""
+
+
+@contextlib.contextmanager
+def _interrupts() -> Iterator[list[bool]]:
+    """Ctrl-C as an exception that is not lost; gives a list that is not empty once it was pressed."""
+    pressed: list[bool] = []
+
+    def later() -> None:
+        threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()
+
+    def press(_: int, frame: FrameType | None) -> None:
+        pressed.append(True)
+        while frame is not None:
+            if isinstance(frame.f_locals.get("self"), ExtensionFileLoader):
+                return later()  # the initialisation of a C extension would print it
+            frame = frame.f_back
+        raise _Interrupt
+
+    def unraisable(lost: sys.UnraisableHookArgs) -> None:
+        if not isinstance(lost.exc_value, _Interrupt):
+            return hook(lost)
+        return later()  # raised within a callback or a destructor, it would only be printed
+
+    if threading.current_thread() is not threading.main_thread():
+        yield pressed
+        return
+    handler, hook = signal.signal(signal.SIGINT, press), sys.unraisablehook
+    sys.unraisablehook = unraisable
+    try:
+        yield pressed
+    finally:
+        signal.signal(signal.SIGINT, handler)
+        sys.unraisablehook = hook
+
+
+def fail(sentence: str, code: int = 2) -> int:
+    r"""Prints `error: ` and the sentence, on one line of standard error.
+
+    Args:
+        sentence: what went wrong; line breaks in it become spaces.
+        code: the exit code.
+
+    Returns:
+        The exit code.
+
+    Example:
+        >>> import contextlib, sys
+        >>> with contextlib.redirect_stderr(sys.stdout):
+        ...     fail("t1 is -1;\n it must be positive")
+        error: t1 is -1; it must be positive
+        2
+    """
     print("error: " + " ".join(sentence.split()), file=sys.stderr)
     return code
 
 
-def _parse(arguments: list[str]) -> Callable[[], int] | int:
-    """The command ready to run; an exit code where help was asked for or the parser has refused."""
-    import tyro
+def enable_cache() -> None:
+    """Keeps compiled programs between runs, unless `--no-cache` was given; for a command that is about to compute.
 
-    # The parser only binds the arguments: a command run by it would have its own output taken for the parser's.
-    commands = {name: _bound(getattr(importlib.import_module(f"{__name__}.{name}"), name)) for name in COMMANDS}
-    complaint = io.StringIO()
+    Example:
+        >>> import click
+        >>> click.Group(params=[click.Option(["--no-cache"], is_flag=True)], commands=[
+        ...     click.Command("run", callback=enable_cache)]).main(["--no-cache", "run"], standalone_mode=False)
+    """
+    import click
+
+    from pgdyn import compilation_cache
+
+    if not click.get_current_context().find_root().params["no_cache"]:
+        compilation_cache.enable()
+
+
+def _run(arguments: list[str]) -> int:
+    import click
+
+    from pgdyn.version import __version__
+
+    commands = {name: getattr(importlib.import_module(f"{__name__}.{name}"), name) for name in COMMANDS}
+    no_cache = "Keep no compiled programs for later runs and use none; PGDYN_COMPILATION_CACHE=0 does the same."
+    program = click.Group(
+        "pgdyn",
+        commands=commands,
+        params=[click.Option(["--no-cache"], is_flag=True, help=no_cache)],
+        help="How a softmax policy moves under policy gradient when its reward is not quite the one that matters.",
+        no_args_is_help=False,
+        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    )
+    click.version_option(__version__, message="pgdyn %(version)s")(program)
+    if not arguments:
+        return fail(f"no command given; the commands are {', '.join(COMMANDS)}")
     try:
-        with contextlib.redirect_stderr(complaint):
-            return tyro.extras.subcommand_cli_from_dict(
-                commands,
-                prog="pgdyn",
-                description=_DESCRIPTION,
-                args=arguments,
-                config=(tyro.conf.OmitArgPrefixes, tyro.conf.DisallowNone, tyro.conf.FlagCreatePairsOff),
-            )
-    except SystemExit as stop:
-        if not stop.code:
-            return 0
-        return _fail(_sentence(complaint.getvalue()), 2)
+        with program.make_context("pgdyn", arguments) as context:
+            return program.invoke(context)
+    except click.exceptions.Exit as leave:
+        return leave.exit_code
+    except click.UsageError as error:
+        return fail(_sentence(error))
 
 
-def _bound(command: Callable[..., int]) -> Callable[..., Callable[[], int]]:
-    @functools.wraps(command)
-    def bind(*arguments: Any, **options: Any) -> Callable[[], int]:
-        return functools.partial(command, *arguments, **options)
+def _sentence(error: click.UsageError) -> str:
+    """The parser's refusal in one sentence, from the fields of the exception."""
+    from click import exceptions
 
-    return bind
+    path = error.ctx.command_path if error.ctx else "pgdyn"
+    otherwise = f"{path} --help shows what there is"
+    match error:
+        case exceptions.NoSuchOption():
+            return f"there is no option {error.option_name!r:.80}; {_meant(error.possibilities, otherwise)}"
+        case exceptions.NoSuchCommand():
+            known = f"the commands are {', '.join(COMMANDS)}"
+            return f"there is no command {error.command_name!r:.80}; {_meant(error.possibilities, known)}"
+        case exceptions.MissingParameter(param=param) if param:
+            return f"{param.human_readable_name} is missing; {otherwise}"
+        case exceptions.BadParameter(param=param) if param:
+            name = max(param.opts, key=len) if param.param_type_name == "option" else param.human_readable_name
+            return f"{name} {error.message}"
+    return error.format_message().rstrip(".")
 
 
-def _sentence(complaint: str) -> str:
-    """The parser's complaint as one sentence: without the box around it and the excerpts of the help below it."""
-    lines = [line.strip("│╭╮╰╯\n") for line in re.sub(r"\x1b\[[0-9;]*m", "", complaint).splitlines()]
-    title, rows = (lines[0].strip("─ "), lines[1:]) if lines else ("", [])
-    sections: list[list[str]] = [[]]
-    for row in rows:
-        if row.strip() and not row.strip("─- "):
-            sections.append([])
-        elif row.strip():
-            sections[-1].append(row)
-    # Where the terminal has no box-drawing characters the title stands above a rule instead of in the frame.
-    first, *others = [section for section in sections if section] or [[]]
-    if title == "Required options":
-        # Each name is followed by its help, further to the right.
-        inset = [len(row) - len(row.lstrip()) for row in first]
-        first = [row for row, depth in zip(first, inset, strict=True) if depth <= min(inset[1:], default=0)]
-    sentence = " ".join(" ".join(first).split())
-    if title == "Missing subcommand":
-        sentence = f"no command given: {sentence}"
-    if conversion := re.match(r"Error parsing (\S+): .*- <class '\w+'>: (.*)", sentence):
-        sentence = f"{conversion[1]}: {conversion[2]}"
-    for section in others:
-        if section[0].strip().startswith("Perhaps you meant") and len(section) > 1:
-            sentence += f"; did you mean {section[1].split()[0]}?"
-        elif section[0].strip().startswith("Available subcommands"):
-            sentence += "; " + " ".join(" ".join(section).split())
-    return sentence or "the command line was not understood"
+def _meant(near: Sequence[str] | None, otherwise: str) -> str:
+    return f"did you mean {near[0]}?" if near else otherwise

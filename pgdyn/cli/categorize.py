@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pathlib
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Any
 
-import tyro
+import click
 
-from pgdyn.cli.output_folder import require_replaceable
+from pgdyn.cli import enable_cache, fail, options, output, progress
 
 if TYPE_CHECKING:
     from pgdyn.errors.perturb import Errors
@@ -16,65 +16,72 @@ if TYPE_CHECKING:
 
 _FILES = ("errors.csv", "errors.zarr", "errors.png", "errors.pdf", "problem.toml")
 _OWN = "proxy of the file"
+_ALL = "all"
 
 
+_HELP = (
+    "single-output, swap, noise, correlated-noise, clip, compress, temperature, censor, mixture, subsets, or all; more "
+    "may follow.  [default: single-output]"
+)
+
+
+@click.command()
+@options.problem
+@click.argument("families", nargs=-1, metavar="[FAMILY]...", help="Families of errors, as in --errors.")
+@click.option("--errors", multiple=True, metavar="FAMILY", help=_HELP)
+@options.number("--t1", float, 1e6, "End time of the flows.")
+@options.number(
+    "--target", float, None, "True value to be reached.  [default: half way between the two best true rewards]"
+)
+@options.number("--tolerance", float, 0.01, "Relative difference below which an error is benign.")
+@options.number("--seed", int, 0, "Seed of the random families.", smallest=0)
+@options.output(", ".join(_FILES))
 def categorize(
-    problem: tyro.conf.Positional[Annotated[pathlib.Path, tyro.conf.arg(metavar="PROBLEM")]],
-    /,
-    errors: Annotated[tuple[str, ...], tyro.conf.arg(metavar="FAMILY ...")] = ("single-output",),
-    t1: Annotated[float, tyro.conf.arg(metavar="TIME")] = 1e6,
-    target: Annotated[float | None, tyro.conf.arg(metavar="VALUE", help_behavior_hint="(default: see above)")] = None,
-    tolerance: float = 0.01,
-    seed: int = 0,
-    out: Annotated[
-        pathlib.Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="(default: only show the tables)")
-    ] = None,
-    overwrite: bool = False,
+    problem: pathlib.Path, out: pathlib.Path | None, overwrite: bool, target: float | None, seed: int, **given: Any
 ) -> int:
-    """Try families of reward errors: which help, which harm, and why. Exit code 1 if a flow breaks off.
+    """Try families of reward errors: which help, which harm, and why.
 
     Each erroneous proxy is trained on by gradient flow and compared with training on the true reward: the time at which
     the true value first reaches the target, or where neither arrives, the true value at the end. A proxy_reward in the
-    problem file that differs from the true reward is tried as well.
-
-    Args:
-        problem: Problem file, .toml or .json, as for pgdyn simulate.
-        errors: Families: single-output, swap, noise, correlated-noise, clip, compress, temperature, censor, mixture,
-            subsets, or all.
-        t1: End time of the flows.
-        target: True value to be reached; by default half way between the best and the second best true reward.
-        tolerance: Relative difference below which an error is benign.
-        seed: Seed of the random families.
-        out: Folder for errors.csv, errors.zarr, errors.png, errors.pdf and problem.toml.
-        overwrite: Replace what an earlier run left in that folder.
+    problem file that differs from the true reward is tried as well. The exit code is 1 if a flow breaks off or the
+    files cannot be written.
     """
+    output.require_writable(out, overwrite, _FILES)
+
     import numpy as np
 
+    import pgdyn
     from pgdyn.cli import errors_table
-    from pgdyn.errors.categorize import categorize as simulate_errors
-    from pgdyn.problem_file import load_problem
 
-    if out is not None:
-        require_replaceable(out, overwrite, _FILES)
-    names = _families(errors)
-    if not 0 <= seed < 2**63:
-        raise ValueError(f"--seed is {seed}; it must be a whole number from 0 to 2^63 - 1")
-    loaded = load_problem(problem)
+    enable_cache()
+    asked = (*given.pop("errors"), *given.pop("families")) or ("single-output",)
+    names = _families(asked)
+    loaded = pgdyn.load_problem(problem)
     goal = default_target(loaded) if target is None else target
     groups = _groups(loaded, names, seed)
     proxies = np.concatenate([np.asarray(group.proxy_rewards) for group in groups.values()])
-    report = simulate_errors(loaded, proxies, t1=t1, target=goal, tolerance=tolerance)
-    if out is not None:
-        _write(out, overwrite, loaded, report, groups)
+    with progress.shown(problem.name, "flows") as show:
+        report = pgdyn.categorize(loaded, proxies, target=goal, progress=show, **given)
     errors_table.show(report, groups, title=problem.name)
-    return errors_table.exit_code(report)
+    written = output.write(out, overwrite, lambda folder: _fill(folder, loaded, report, groups))
+    if undecided := int(np.sum(report.category == "undecided")):
+        return fail(f"{undecided} of {len(report)} categories are undecided: a flow broke off", 1)
+    return written
 
 
 def default_target(problem: Problem) -> float:
-    """Half way between the best and the second best true reward, averaged over prompts.
+    """The value half way between the best and the second best true reward, averaged over prompts.
+
+    Args:
+        problem: one problem.
 
     Raises:
         ValueError: if a prompt has equal rewards, or the start is there already.
+
+    Example:
+        >>> import pgdyn
+        >>> default_target(pgdyn.Problem.tabular([0.05, 0.5, 0.15, 0.15, 0.15], [1, 0.8, -1, -1, -1]))
+        0.9
     """
     import numpy as np
 
@@ -93,15 +100,13 @@ def default_target(problem: Problem) -> float:
     return goal
 
 
-def _families(errors: tuple[str, ...]) -> tuple[str, ...]:
+def _families(asked: tuple[str, ...]) -> tuple[str, ...]:
     from pgdyn.errors.perturb import FAMILIES
 
-    for name in errors:
-        if name not in (*FAMILIES, "all"):
-            raise ValueError(f"--errors has {name!r}; the families are {', '.join(FAMILIES)}, or all")
-    if not errors:
-        raise ValueError(f"--errors is empty; the families are {', '.join(FAMILIES)}, or all")
-    return tuple(FAMILIES) if "all" in errors else tuple(dict.fromkeys(errors))
+    for name in asked:
+        if name not in (*FAMILIES, _ALL):
+            raise ValueError(f"--errors has {name!r:.80}; the families are {', '.join(FAMILIES)}, or {_ALL}")
+    return tuple(FAMILIES) if _ALL in asked else tuple(dict.fromkeys(asked))
 
 
 def _groups(problem: Problem, names: tuple[str, ...], seed: int) -> dict[str, Errors]:
@@ -110,15 +115,13 @@ def _groups(problem: Problem, names: tuple[str, ...], seed: int) -> dict[str, Er
 
     from pgdyn.errors.perturb import FAMILIES, MAX_SUBSET_OUTPUTS, Errors
 
-    groups: dict[str, Errors] = {}
     own = bool(np.any(np.asarray(problem.proxy_reward) != np.asarray(problem.true_reward)))
-    if own:
-        groups[_OWN] = Errors(problem.proxy_reward[None], {})
+    groups = {_OWN: Errors(problem.proxy_reward[None], {})} if own else {}
+    everything = len(names) == len(FAMILIES)
+    impossible = {"mixture": not own, "subsets": problem.num_outputs > MAX_SUBSET_OUTPUTS}
     for index, name in enumerate(FAMILIES):
         # "all" means all that this problem can have.
-        if name not in names or (len(names) == len(FAMILIES) and name == "mixture" and not own):
-            continue
-        if len(names) == len(FAMILIES) and name == "subsets" and problem.num_outputs > MAX_SUBSET_OUTPUTS:
+        if name not in names or (everything and impossible.get(name)):
             continue
         if name == "mixture" and not own:
             raise ValueError(
@@ -129,20 +132,17 @@ def _groups(problem: Problem, names: tuple[str, ...], seed: int) -> dict[str, Er
     return groups
 
 
-def _write(out: pathlib.Path, overwrite: bool, problem: Problem, report: Report, groups: dict[str, Errors]) -> None:
+def _fill(folder: pathlib.Path, problem: Problem, report: Report, groups: dict[str, Errors]) -> None:
     import numpy as np
 
-    from pgdyn import datasets, problem_file
-    from pgdyn.errors.picture import plot_report
+    from pgdyn import plot
+    from pgdyn.io import datasets, problem_file
 
     family = np.array([name for name, group in groups.items() for _ in range(len(group))], dtype=object)
     label = np.array([group.label(i) for group in groups.values() for i in range(len(group))], dtype=object)
     dataset = report.to_dataset().assign_coords(family=("error", family), label=("error", label))
-    figure = plot_report(report, groups)
-    with datasets.whole_folder(out, overwrite=overwrite) as folder:
-        datasets.save(dataset, folder / "errors.zarr")
-        columns = ["family", "label", "category", "speedup", "mechanism", "predicted", "times", "values"]
-        dataset[columns].to_dataframe()[columns].to_csv(folder / "errors.csv", index_label="error")
-        figure.savefig(folder / "errors.png", dpi=150)
-        figure.savefig(folder / "errors.pdf", metadata={"CreationDate": None})
-        problem_file.save_problem(problem, folder / "problem.toml")
+    datasets.save(dataset, folder / "errors.zarr")
+    columns = ["family", "label", "category", "speedup", "mechanism", "predicted", "times", "values"]
+    dataset[columns].to_dataframe()[columns].to_csv(folder / "errors.csv", index_label="error")
+    output.save_figure(plot.errors(report, groups), folder / "errors")
+    problem_file.save_problem(problem, folder / "problem.toml")

@@ -1,212 +1,149 @@
-"""`pgdyn simulate`: one run of a problem file, as a table, a dataset and a picture."""
+"""`pgdyn simulate`: one run of a problem file, as a table, a dataset and a picture.
+
+Its options are the fields of `pgdyn.Flow`, `Ascend`, `AscendSampled`, `Objective` and the estimators, read from their
+declarations, so that a new field is a new option.
+"""
 
 from __future__ import annotations
 
-import dataclasses
 import pathlib
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
-import tyro
+import click
 
-from pgdyn.cli.output_folder import require_replaceable
+from pgdyn.cli import enable_cache, fail, options, output
+from pgdyn.dynamics.fields import MISSING, Field, declared
 
 if TYPE_CHECKING:
-    from pgdyn.objective import Objective
     from pgdyn.problem import Problem
-    from pgdyn.trajectory import Trajectory
+    from pgdyn.solution import Solution
 
+_DYNAMICS = {
+    "flow": declared("pgdyn.dynamics.flow")["Flow"],
+    "ascend": declared("pgdyn.dynamics.ascend")["Ascend"],
+    "ascend_sampled": declared("pgdyn.dynamics.sampled")["AscendSampled"],
+}
+_ESTIMATORS = {name.lower(): fields for name, fields in declared("pgdyn.estimators", "Estimator").items()}
+_ESTIMATOR = next(iter(_ESTIMATORS))  # the default
+_OBJECTIVE = declared("pgdyn.objective")["Objective"]
+_OTHER_NAMES = {"key": ["--seed"], "learning_rate": ["--learning-rate", "--lr"]}
+_MOST_SAVES = 1001
 _FILES = ("trajectory.zarr", "trajectory.png", "trajectory.pdf", "problem.toml")
 
 
-def _option(metavar: str, default: object) -> Any:
-    return tyro.conf.arg(metavar=metavar, help_behavior_hint=f"(default: {default})")
+def _names(field: str) -> list[str]:
+    return _OTHER_NAMES.get(field, [f"--{field.replace('_', '-')}"])
 
 
-@dataclasses.dataclass(frozen=True)
-class Flow:
-    """Options of the flow."""
-
-    t1: Annotated[float | None, tyro.conf.arg(metavar="TIME", help_behavior_hint="(required by flow)")] = None
-    """End time; the flow starts at 0."""
-    geometry: Annotated[Literal["euclidean", "natural"] | None, _option("{euclidean,natural}", "euclidean")] = None
-    """Plain or natural policy gradient."""
-    rtol: Annotated[float | None, _option("TOL", "1e-8")] = None
-    """Relative tolerance of one step of the solver."""
-    atol: Annotated[float | None, _option("TOL", "1e-10")] = None
-    """Absolute tolerance of one step, in parameters."""
-    saves: Annotated[int | None, _option("COUNT", 256)] = None
-    """Number of saved points, evenly spaced in log(1 + t)."""
-    max_steps: Annotated[int | None, _option("COUNT", 65536)] = None
-    """Solver steps after which the run breaks off."""
+def _owners(field: str) -> list[str]:
+    """The dynamics that the option of a field goes with."""
+    if field in _OBJECTIVE:
+        return list(_DYNAMICS)
+    estimated = any(field in fields for fields in _ESTIMATORS.values())
+    return [name for name, fields in _DYNAMICS.items() if field in fields or (estimated and "estimator" in fields)]
 
 
-@dataclasses.dataclass(frozen=True)
-class Ascent:
-    """Options of both kinds of updates."""
-
-    steps: Annotated[int | None, tyro.conf.arg(metavar="COUNT", help_behavior_hint="(required by both)")] = None
-    """Number of updates."""
-    lr: Annotated[float | None, _option("RATE", 0.1)] = None
-    """Learning rate."""
-    optimizer: Annotated[Literal["sgd", "adam"] | None, _option("{sgd,adam}", "sgd")] = None
-    """Update rule."""
-    save_every: Annotated[int | None, _option("COUNT", "the smallest that saves at most 1001 points")] = None
-    """Updates between saved points; the start and the end are always saved."""
+def _options() -> Iterator[click.Option]:
+    """One for each field that can be written as text, in the order of the declarations."""
+    seen = set()
+    for fields in (*_DYNAMICS.values(), *_ESTIMATORS.values(), _OBJECTIVE):
+        for field in fields.values():
+            if (field.type is not None or field.name == "estimator") and field.name not in seen:
+                seen.add(field.name)
+                yield _option(field)
 
 
-@dataclasses.dataclass(frozen=True)
-class Sampling:
-    """Options of the sampled gradient."""
-
-    seed: Annotated[int | None, _option("INT", 0)] = None
-    """Seed of the random numbers; the same seed gives the same run."""
-    estimator: Annotated[Literal["reinforce"] | None, _option("{reinforce}", "reinforce")] = None
-    """How sampled rewards become a gradient."""
-    baseline: Annotated[str | None, _option("NUMBER|value", "none")] = None
-    """Subtracted from rewards: a number, or "value" for the exact expected reward of the prompt."""
-    group_size: Annotated[int | None, _option("COUNT", 1)] = None
-    """Outputs sampled for each prompt and update."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Climbed:
-    """Options of the objective."""
-
-    reward: Literal["proxy", "true"] = "proxy"
-    """The reward whose value is climbed."""
-    kl: Annotated[float, tyro.conf.arg(metavar="WEIGHT")] = 0.0
-    """Weight of the KL penalty."""
-    reference: Literal["initial", "uniform"] = "initial"
-    """The policy that the KL is measured against."""
-    kl_direction: Literal["reverse", "forward"] = "reverse"
-    """KL(policy || reference), or the other way round."""
-    entropy: Annotated[float, tyro.conf.arg(metavar="WEIGHT")] = 0.0
-    """Weight of the entropy bonus."""
-    normalize_by_std: Literal["no", "yes", "detached"] = "no"
-    """Divide rewards by their standard deviation: differentiated through, or held constant."""
+def _option(field: Field) -> click.Option:
+    """Its value is None where it is not given, so that the default is that of the class which declares the field."""
+    kind, choices, default = field.type, field.choices or (), field.default
+    flag = kind is bool and not choices
+    if field.name == "estimator":
+        choices, default = tuple(_ESTIMATORS), _ESTIMATOR
+    elif field.name == "save_every":
+        default = f"what saves at most {_MOST_SAVES} points"
+    elif kind is bool:
+        choices, default = (False, True, *choices), "no"
+    value = options.Value(None if kind in (bool, str) else kind, choices, 0 if field.name == "key" else None)
+    having = _owners(field.name)
+    text = "" if len(having) == len(_DYNAMICS) else f"With {' and '.join(having)}: "
+    # What is said of batches has no place here, and a value is None where its option is left out.
+    text += re.sub(r" For a batch[^.]*\.|,? or None(?=[.,])|[;,] None without one", "", field.help)
+    text = text.replace("None for", "left out:")
+    if default is MISSING:
+        text += "  [required]"
+    elif default is not None and not flag:
+        text += f"  [default: {default}]"
+    return click.Option(
+        [*_names(field.name), field.name], type=bool if flag else value, is_flag=flag, default=None, help=text
+    )
 
 
-def simulate(
-    problem: tyro.conf.Positional[Annotated[pathlib.Path, tyro.conf.arg(metavar="PROBLEM")]],
-    /,
-    dynamics: Literal["flow", "ascend", "ascend_sampled"] = "flow",
-    target: Annotated[float | None, _option("VALUE", "none")] = None,
-    out: Annotated[pathlib.Path | None, _option("DIR", "only show the table")] = None,
-    overwrite: bool = False,
-    flow: Flow = Flow(),  # noqa: B008
-    ascent: Ascent = Ascent(),  # noqa: B008
-    sampling: Sampling = Sampling(),  # noqa: B008
-    objective: Climbed = Climbed(),  # noqa: B008
-) -> int:
-    """Run one problem and show how it ends. Exit code 1 if the run breaks off.
+_KIND = click.Option(
+    ["--dynamics"], type=options.Value(choices=tuple(_DYNAMICS)), default="flow", help="[default: flow]"
+)
 
-    Args:
-        problem: Problem file, .toml or .json. Its keys are true_reward, proxy_reward, initial_policy or initial_params,
-            features, temperature and prompt_weights; only true_reward is required.
-        dynamics: Gradient flow, exact-gradient updates, or updates along a sampled gradient.
-        target: True value whose first hitting time is wanted.
-        out: Folder for trajectory.zarr, trajectory.png, trajectory.pdf and problem.toml.
-        overwrite: Replace what an earlier run left in that folder.
-        flow: With --dynamics flow.
-        ascent: With --dynamics ascend and ascend_sampled.
-        sampling: With --dynamics ascend_sampled.
-        objective: What is climbed: value - kl * KL + entropy * H.
+
+@click.command(params=[_KIND, *_options()])
+@options.problem
+@options.output(", ".join(_FILES))
+def simulate(problem: pathlib.Path, dynamics: str, out: pathlib.Path | None, overwrite: bool, **given: Any) -> int:
+    """Run one problem and show how it ends.
+
+    The exit code is 1 if the run breaks off or its files cannot be written.
     """
-    from pgdyn.cli import run_table
-    from pgdyn.problem_file import load_problem
-
-    _refuse_misplaced(dynamics, flow, ascent, sampling)
-    if out is not None:
-        require_replaceable(out, overwrite, _FILES)
-    loaded = load_problem(problem)
-    trajectory = _run(loaded, dynamics, target, flow, ascent, sampling, _objective(objective))
-    if out is not None:
-        _write(out, overwrite, trajectory, _given(flow) | _given(ascent) | _given(sampling))
-    run_table.show(trajectory, title=problem.name, target=target)
-    return run_table.exit_code(trajectory)
-
-
-_MOST_STEPS = 10**12  # at a microsecond each, eleven days
-_GROUPS = {"flow": (Flow,), "ascend": (Ascent,), "ascend_sampled": (Ascent, Sampling)}
-
-
-def _given(group: Any) -> dict[str, Any]:
-    return {name: value for name, value in dataclasses.asdict(group).items() if value is not None}
-
-
-def _refuse_misplaced(dynamics: str, *groups: Flow | Ascent | Sampling) -> None:
-    for group in groups:
-        if isinstance(group, _GROUPS[dynamics]):
-            continue
-        for name in _given(group):
-            owners = " or ".join(owner for owner, kinds in _GROUPS.items() if isinstance(group, kinds))
-            raise ValueError(f"--{name.replace('_', '-')} goes with --dynamics {owners}, not with {dynamics}")
-
-
-def _objective(climbed: Climbed) -> Objective:
-    from pgdyn.objective import Objective
-
-    normalize: Any = {"no": False, "yes": True}.get(climbed.normalize_by_std, climbed.normalize_by_std)
-    return Objective(**dataclasses.asdict(climbed) | {"normalize_by_std": normalize})
-
-
-def _run(
-    problem: Problem,
-    dynamics: str,
-    target: float | None,
-    flow: Flow,
-    ascent: Ascent,
-    sampling: Sampling,
-    objective: Objective,
-) -> Trajectory:
-    import jax
-    import optax
+    given = {name: value for name, value in given.items() if value is not None}
+    estimator = given.pop("estimator", _ESTIMATOR) if "estimator" in _DYNAMICS[dynamics] else _ESTIMATOR
+    _check(dynamics, estimator, given)
+    output.require_writable(out, overwrite, _FILES)
 
     import pgdyn
+    from pgdyn.cli import run_table
 
-    common: dict[str, Any] = {"objective": objective, "target": target}
-    if dynamics == "flow":
-        if flow.t1 is None:
-            raise ValueError("--dynamics flow needs --t1, the end time, for instance --t1 100")
-        return pgdyn.flow(problem, **_given(flow), **common)
-    if ascent.steps is None:
-        raise ValueError(f"--dynamics {dynamics} needs --steps, the number of updates, for instance --steps 1000")
-    if ascent.steps > _MOST_STEPS:
-        raise ValueError(f"--steps is {ascent.steps:.3g}; more than {_MOST_STEPS:.0e} updates are out of reach")
-    rate = 0.1 if ascent.lr is None else ascent.lr
-    if not 0 < rate < float("inf"):
-        raise ValueError(f"--lr is {rate:g}; it must be positive and finite")
-    common["optimizer"] = optax.adam(rate) if ascent.optimizer == "adam" else optax.sgd(rate)
-    common["save_every"] = max(1, -(-ascent.steps // 1000)) if ascent.save_every is None else ascent.save_every
-    if dynamics == "ascend":
-        return pgdyn.ascend(problem, ascent.steps, **common)
-    seed = 0 if sampling.seed is None else sampling.seed
-    if not 0 <= seed < 2**63:
-        raise ValueError(f"--seed is {seed}; it must be a whole number from 0 to 2^63 - 1")
-    estimator = pgdyn.estimators.Reinforce(
-        _baseline(sampling.baseline), 1 if sampling.group_size is None else sampling.group_size
-    )
-    return pgdyn.ascend_sampled(problem, ascent.steps, jax.random.key(seed), estimator=estimator, **common)
+    enable_cache()
+    loaded = pgdyn.load_problem(problem)
+    solution = pgdyn.solve(loaded, _settings(dynamics, estimator, given))
+    run_table.show(solution, title=problem.name)
+    written = output.write(out, overwrite, lambda folder: _fill(folder, loaded, solution))
+    if int(solution.result) >= pgdyn.Result.step_budget_spent:
+        return fail(f"the run did not complete: it {solution.message}", 1)
+    return written
 
 
-def _baseline(text: str | None) -> Any:
-    if text is None or text == "value":
-        return text
-    try:
-        return float(text)
-    except ValueError:
-        raise ValueError(f"--baseline is {text!r}; it must be a number or value") from None
+def _check(dynamics: str, estimator: str, given: dict[str, Any]) -> None:
+    """Refuses options of another dynamics or estimator, and a dynamics without what it needs."""
+    for name in given:
+        if dynamics not in _owners(name):
+            going = " or ".join(_owners(name))
+            raise ValueError(f"{_names(name)[0]} goes with --dynamics {going}, not with {dynamics}")
+        having = [other for other, fields in _ESTIMATORS.items() if name in fields] or [estimator]
+        if estimator not in having:
+            raise ValueError(f"{_names(name)[0]} goes with --estimator {' or '.join(having)}, not with {estimator}")
+    for name, field in _DYNAMICS[dynamics].items():
+        if field.default is MISSING and name not in given:
+            what = field.help.replace(";", ",").replace(".", ",").split(",")[0].lower()
+            raise ValueError(f"--dynamics {dynamics} needs {_names(name)[0]}, the {what}")
 
 
-def _write(out: pathlib.Path, overwrite: bool, trajectory: Trajectory, options: dict[str, Any]) -> None:
-    from pgdyn import datasets, problem_file, provenance
+def _settings(dynamics: str, estimator: str, given: dict[str, Any]) -> Any:
+    import pgdyn
+    from pgdyn.solve import DYNAMICS
 
-    dataset = trajectory.to_dataset()
-    # The settings hold an optimiser as the program that it traces to; its name and rate are what one looks for.
-    dataset.attrs["options"] = provenance.plain(options)
-    figure = trajectory.plot()
-    with datasets.whole_folder(out, overwrite=overwrite) as folder:
-        datasets.save(dataset, folder / "trajectory.zarr")
-        figure.savefig(folder / "trajectory.png", dpi=150)
-        figure.savefig(folder / "trajectory.pdf", metadata={"CreationDate": None})
-        problem_file.save_problem(trajectory.problem, folder / "problem.toml")
+    kinds = {cls.lower(): getattr(pgdyn.estimators, cls) for cls in declared("pgdyn.estimators", "Estimator")}
+    parts = {"objective": (pgdyn.Objective, _OBJECTIVE), "estimator": (kinds[estimator], _ESTIMATORS[estimator])}
+    for field, (cls, fields) in parts.items():
+        own = {name: given.pop(name) for name in fields if name in given}
+        if field in _DYNAMICS[dynamics]:
+            given[field] = cls(**own)
+    if "save_every" in _DYNAMICS[dynamics]:
+        given.setdefault("save_every", max(1, -(-given["steps"] // (_MOST_SAVES - 1))))
+    return DYNAMICS[dynamics](**given)
+
+
+def _fill(folder: pathlib.Path, problem: Problem, solution: Solution) -> None:
+    from pgdyn.io import datasets, problem_file
+
+    datasets.save(solution.to_dataset(), folder / "trajectory.zarr")
+    output.save_figure(solution.plot(), folder / "trajectory")
+    problem_file.save_problem(problem, folder / "problem.toml")

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import rich.box
-from rich.console import Console
-from rich.table import Table
+from pgdyn.cli import tables
 
 if TYPE_CHECKING:
     from pgdyn.theory.theorem import Theorem
     from pgdyn.theory.verify import Verification
 
-_WIDTH = 150
+_WIDTH = 150  # whole names and numbers: what is piped is read by programs
+_WORDS = ("theorem", "kind", "outcome")
 
 
 def outcome(result: Verification) -> str:
@@ -26,21 +25,22 @@ def outcome(result: Verification) -> str:
     return "OUTSIDE TOLERANCE" if result.theorem.kind == "law" else "VIOLATED"
 
 
+def row(result: Verification) -> dict[str, Any]:
+    """One theorem's numbers by name, as the file has them."""
+    words = {"name": result.theorem.name, "kind": result.theorem.kind}
+    numbers = ("problems", "violations", "smallest_slack", "median_slack")
+    return words | {name: getattr(result, name) for name in numbers} | {"outcome": outcome(result)}
+
+
 def show(results: Sequence[Verification]) -> None:
     """Prints one line a theorem to standard output: problems, violations and slack, in each theorem's own unit."""
-    table = Table(box=rich.box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("theorem", no_wrap=True)
-    table.add_column("kind", no_wrap=True)
-    for column in ("problems", "violations", "least slack", "median slack", "seconds"):
-        table.add_column(column, justify="right", no_wrap=True)
-    table.add_column("outcome", no_wrap=True)
+    numbers = ("problems", "violations", "least slack", "median slack", "seconds")
+    table = tables.table("theorem", "kind", *numbers, "outcome", left=_WORDS)
     for result in results:
-        style = None if result.as_expected else "bold red"
-        numbers = (f"{result.smallest_slack:.3g}", f"{result.median_slack:.3g}", f"{result.seconds:.1f}")
-        counts = (str(result.problems), str(result.violations))
-        table.add_row(result.theorem.name, result.theorem.kind, *counts, *numbers, outcome(result), style=style)
-    # Wide enough for whole names and numbers: a narrow terminal wraps the lines, and what is piped is read by programs.
-    console = Console(markup=False, highlight=False, emoji=False, width=max(Console().width, _WIDTH))
+        cells = [f"{value:.3g}" if isinstance(value, float) else str(value) for value in row(result).values()]
+        cells.insert(-1, f"{result.seconds:.1f}")
+        table.add_row(*cells, style=None if result.as_expected else "bold red")
+    console = tables.console(_WIDTH)
     console.print(table)
     seconds = sum(result.seconds for result in results)
     wrong = sum(not result.as_expected for result in results)
@@ -50,7 +50,7 @@ def show(results: Sequence[Verification]) -> None:
 
 def show_statements(theorems: Sequence[Theorem]) -> None:
     """Prints name, kind, statement, source and unit of each theorem."""
-    console = Console(markup=False, highlight=False, emoji=False)
+    console = tables.console()
     width = min(console.width, 110)
     for theorem in theorems:
         console.print(f"{theorem.name} ({theorem.kind})", style="bold", soft_wrap=True)

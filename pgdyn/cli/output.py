@@ -1,0 +1,100 @@
+"""The folder of `--out`: whether it can be written, asked before anything is computed, and writing it afterwards."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import tempfile
+from collections.abc import Callable, Collection
+from typing import TYPE_CHECKING
+
+from pgdyn.cli import fail
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_ROOM = 2**20  # bytes that must be free; what a run leaves is known only after it
+
+
+def require_writable(out: pathlib.Path | None, overwrite: bool, ours: Collection[str]) -> None:
+    """Raises before anything is computed where `out` could not be written or holds what is not ours to remove.
+
+    Args:
+        out: the folder; it need not exist, nor need those above it. None for no folder.
+        overwrite: whether what an earlier run left there may be replaced.
+        ours: names of the files that such a run leaves.
+
+    Raises:
+        ValueError: if `out` is a file, holds something that may not be replaced or a file of another name, or if its
+            place is read-only, full or no folder.
+
+    Example:
+        >>> require_writable(pathlib.Path(tempfile.gettempdir()) / "a new one" / "run", False, {"run.png"})
+    """
+    if out is None:
+        return
+    try:
+        found = sorted(entry.name for entry in out.iterdir()) if out.is_dir() else []
+        if not out.is_dir() and os.path.lexists(out):
+            raise ValueError(f"--out {out} is a file; it must be a folder")
+        # The folder is replaced as a whole, so the one above it is written, or the first that is there.
+        place = next(parent for parent in out.absolute().parents if os.path.lexists(parent))
+        with tempfile.TemporaryFile(dir=place) as probe:
+            probe.write(bytes(_ROOM))
+            probe.flush()
+    except OSError as error:
+        raise ValueError(f"--out {out} cannot be written: {error.strerror or error}") from None
+    if found and not overwrite:
+        raise ValueError(f"--out {out} is not empty; choose another folder or replace its results with --overwrite")
+    if strangers := [name for name in found if name not in ours]:
+        raise ValueError(f"--out {out} holds {strangers[0]}, which no such run has written, so it is not overwritten")
+
+
+def write(out: pathlib.Path | None, overwrite: bool, fill: Callable[[pathlib.Path], None]) -> int:
+    """Writes a result that has been shown already: whole, or not at all.
+
+    Args:
+        out: the folder; None for none.
+        overwrite: whether it may replace one that is there.
+        fill: writes the files into the folder that it is given.
+
+    Returns:
+        The exit code: 0, or 1 with a sentence on standard error where writing failed.
+
+    Example:
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write(pathlib.Path(folder) / "run", False, lambda place: None)
+        0
+    """
+    from pgdyn.io import atomic
+
+    if out is None:
+        return 0
+    try:
+        with atomic.whole_folder(out, overwrite=overwrite) as folder:
+            fill(folder)
+    except OSError as error:
+        words = error.strerror or str(error)
+        words = words if str(out) in words else f"--out {out} cannot be written: {words}"
+        return fail(f"{words}; what is shown is all there is", 1)
+    return 0
+
+
+def save_figure(figure: Figure, path: pathlib.Path) -> None:
+    """Writes a figure as PNG and PDF, without a date, so that equal figures are equal files.
+
+    Args:
+        figure: its layout is made once, for both.
+        path: of both files, without a suffix.
+
+    Example:
+        >>> from matplotlib.figure import Figure
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save_figure(Figure(), pathlib.Path(folder) / "run")
+        ...     sorted(os.listdir(folder))
+        ['run.pdf', 'run.png']
+    """
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    figure.savefig(path.with_suffix(".png"), dpi=150)
+    figure.savefig(path.with_suffix(".pdf"), metadata={"CreationDate": None})
