@@ -12,9 +12,11 @@ import xarray
 
 from experiments import controlled_problems as paper
 from experiments import exact_runs
+from experiments.made_by import recorded
 from pgdyn.validate import Numbers
 
 
+@recorded
 def run(
     initial_policies: Numbers = paper.INITIAL_POLICIES,
     true_reward: Numbers = paper.TRUE_REWARD,
@@ -25,7 +27,7 @@ def run(
     target: float = paper.TARGET,
     output_names: Sequence[str] = paper.OUTPUT_NAMES,
 ) -> xarray.Dataset:
-    """Every initial policy under every training reward, as gradient ascent and as gradient flow.
+    """Runs every initial policy under every training reward, as gradient ascent and as gradient flow.
 
     Args:
         initial_policies: [N, K], positive rows summing to 1.
@@ -45,6 +47,7 @@ def run(
     """
     problems = paper.tabular_grid(initial_policies, true_reward, training_rewards)
     coordinates = paper.grid_coordinates(initial_policies, true_reward, training_rewards, output_names)
-    dims = ("initial_probability", "training_reward")
-    dataset = exact_runs.run(problems, dims, steps=steps, learning_rate=learning_rate, target=target)
+    rewards = len(training_rewards)
+    axes = {"initial_probability": len(problems) // rewards, "training_reward": rewards}
+    dataset = exact_runs.run(problems, axes, steps=steps, learning_rate=learning_rate, target=target)
     return dataset.assign_coords(coordinates)

@@ -10,10 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import jax
 import numpy as np
 
-from pgdyn import Problem, stack, validate
+from pgdyn import Batch, Problem, stack, validate
 from pgdyn.validate import Numbers
 
 OUTPUT_NAMES = ("y*", "y_med", "bad 1", "bad 2", "bad 3")
@@ -26,10 +25,14 @@ TARGET = 0.9
 
 
 def initial_policy(best: float, mediocre: float = 0.5, bad_outputs: int = 3) -> tuple[float, ...]:
-    """(best, mediocre, q, ..., q): what the first two outputs leave is shared equally by the bad ones.
+    """Gives (best, mediocre, q, ..., q): the bad outputs share equally what the first two leave.
 
     Raises:
         ValueError: if nothing is left for the bad outputs.
+
+    Example:
+        >>> [round(probability, 12) for probability in initial_policy(0.05)]
+        [0.05, 0.5, 0.15, 0.15, 0.15]
     """
     rest = (1 - mediocre - best) / bad_outputs
     if not rest > 0:
@@ -40,15 +43,24 @@ def initial_policy(best: float, mediocre: float = 0.5, bad_outputs: int = 3) -> 
 INITIAL_POLICIES = tuple(initial_policy(best) for best in (0.05, 0.10, 0.15))
 
 
-def grid(rows: Sequence[Problem], training_rewards: Mapping[str, Numbers]) -> Problem:
-    """Every problem of `rows` under every training reward: arrays with two leading axes (rows, rewards)."""
-    problems = [row.with_proxy(reward) for row in rows for reward in training_rewards.values()]
-    shape = (len(rows), len(training_rewards))
-    return jax.tree.map(lambda leaf: leaf.reshape(*shape, *leaf.shape[1:]), stack(problems))
+def grid(rows: Sequence[Problem], training_rewards: Mapping[str, Numbers]) -> Batch:
+    """Puts every problem of `rows` under every training reward: a batch of len(rows) * len(rewards), rewards fastest.
+
+    Raises:
+        ValueError: if there is no training reward.
+
+    Example:
+        >>> len(grid([Problem.tabular([0.2, 0.8], [1, 0])], {"truth": [1, 0], "proxy": [0, 1]}))
+        2
+    """
+    if not training_rewards:
+        raise ValueError("training_rewards is empty; it must name at least one reward")
+    problems: list[Any] = [row.with_proxy(reward) for row in rows for reward in training_rewards.values()]
+    return stack(problems)
 
 
-def tabular_grid(initial_policies: Numbers, true_reward: Numbers, training_rewards: Mapping[str, Numbers]) -> Problem:
-    """Tabular problems with two leading axes: initial policies, then training rewards.
+def tabular_grid(initial_policies: Numbers, true_reward: Numbers, training_rewards: Mapping[str, Numbers]) -> Batch:
+    """Puts every initial policy under every training reward: tabular problems in the order of `grid`.
 
     Args:
         initial_policies: [N, K].
@@ -57,23 +69,34 @@ def tabular_grid(initial_policies: Numbers, true_reward: Numbers, training_rewar
 
     Raises:
         ValueError: on an empty axis or a bad policy or reward.
+
+    Example:
+        >>> len(tabular_grid(INITIAL_POLICIES, TRUE_REWARD, TRAINING_REWARDS))
+        6
     """
     policies = np.atleast_2d(validate.as_floats("initial_policies", initial_policies))
-    if not training_rewards:
-        raise ValueError("training_rewards is empty; it must name at least one reward")
     return grid([Problem.tabular(policy, true_reward) for policy in policies], training_rewards)
 
 
 def labels(names: Sequence[str]) -> np.ndarray:
-    """Names as a coordinate. Objects, because fixed-width text has no place in zarr's format 3."""
+    """Makes a coordinate of names: objects, because zarr's format 3 has no fixed-width text.
+
+    Example:
+        >>> labels(["y*", "y_med"])
+        array(['y*', 'y_med'], dtype=object)
+    """
     return np.array(list(names), dtype=object)
 
 
 def output_labels(names: Sequence[str], outputs: int) -> np.ndarray:
-    """Names of the outputs as a coordinate.
+    """Makes a coordinate of the names of the outputs.
 
     Raises:
         ValueError: if there is not one for every output.
+
+    Example:
+        >>> output_labels(["y*", "y_med"], 2)
+        array(['y*', 'y_med'], dtype=object)
     """
     if len(names) != outputs:
         raise ValueError(f"output_names has {len(names)} names but the problem has {outputs} outputs")
@@ -86,10 +109,15 @@ def grid_coordinates(
     training_rewards: Mapping[str, Numbers],
     output_names: Sequence[str],
 ) -> dict[str, Any]:
-    """Coordinates for a dataset of `tabular_grid`, its axes named "initial_probability" and "training_reward".
+    """Gives the coordinates of a dataset with the axes "initial_probability" and "training_reward".
 
     Raises:
         ValueError: if there is not one name for every output.
+
+    Example:
+        >>> coordinates = grid_coordinates(INITIAL_POLICIES, TRUE_REWARD, TRAINING_REWARDS, OUTPUT_NAMES)
+        >>> coordinates["initial_probability"][1].tolist()
+        [0.05, 0.1, 0.15]
     """
     policies = np.atleast_2d(np.asarray(initial_policies, np.float64))
     described = {"units": "1", "long_name": "initial probability of the output that the ground truth likes best"}

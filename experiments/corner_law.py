@@ -11,27 +11,32 @@ u, and the best output's probability is divided by its least value p_0 ((n+2)/2)
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray
 
-from pgdyn import provenance, validate
-from pgdyn.dynamics.ensemble import flow_many
-from pgdyn.problem import Problem
+from experiments import grids
+from experiments.made_by import recorded
+from pgdyn import Batch, flow_many, validate
 from pgdyn.theory.corner_laws import corner_problem, escape_time
 
 LATEST = 1e30
 
 
 def curve(n: int, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(t/T, p/p_min) at the stage x of the closed form, for rare y*."""
+    """Gives (t/T, p/p_min) at the stage x of the closed form, for rare y*.
+
+    Example:
+        >>> [round(float(value), 4) for value in curve(1, np.array(0.5))]
+        [0.5, 1.1852]
+    """
     time = x ** (n + 1) * (n + 2 - (n + 1) * x)
     return time, (n / (n + 2)) ** n * (2 / (n + 2)) ** 2 / ((1 - x) ** 2 * x**n)
 
 
+@recorded
 def run(
     bad_outputs: Sequence[int] = (1, 2, 3),
     problems: int = 24,
@@ -43,12 +48,12 @@ def run(
     rtol: float = 1e-8,
     atol: float = 1e-10,
 ) -> xarray.Dataset:
-    """Random problems for every number of bad outputs, each at several stages of its escape.
+    """Runs random problems with every number of bad outputs to several stages of their escape.
 
     Args:
         bad_outputs: numbers n of bad outputs.
         problems: random problems for each n.
-        stages: times at which each is looked at, evenly spaced in the stage x of the closed form.
+        stages: number of times at which the state is recorded, evenly spaced in the stage x of the closed form.
         rarity: range of u / w_b, the pull of the best output against that of a bad one; log-uniform.
         pull: range of w_b = D_b q_b; log-uniform, within a factor of 5 in one problem.
         seed: of the problems.
@@ -67,35 +72,22 @@ def run(
     validate.count("problems", problems, minimum=1)
     stage = np.linspace(0.03, 0.97, validate.count("stages", stages, minimum=1))
     rng = np.random.default_rng(seed)
-    rows = [_row(n, problems, stage, rarity, pull, rng, {"rtol": rtol, "atol": atol}) for n in bad_outputs]
-    full, pair = ("bad_outputs", "problem", "stage"), ("bad_outputs", "problem")
-    dims = {"scaled_time": full, "scaled_probability": full, "escape_time": pair, "predicted_escape_time": pair}
-    names = {
-        "scaled_time": "time over predicted escape time",
-        "scaled_probability": "probability of y* over its predicted minimum",
-        "escape_time": "time to halfway between mediocre and best reward",
-        "predicted_escape_time": "the same by the closed form",
-    }
-    variables: dict[str, Any] = {
-        name: (dims[name], np.stack([row[name] for row in rows]), {"units": "1", "long_name": words})
-        for name, words in names.items()
-    }
+    rows = [_row(n, problems, stage, rarity, pull, rng, rtol, atol) for n in bad_outputs]
     fine = np.linspace(0.012, 0.985, 400)
     curves = np.stack([curve(n, fine) for n in bad_outputs])
-    drawn = ("bad_outputs", "curve_stage")
-    variables["curve_time"] = (drawn, curves[:, 0], {"units": "1", "long_name": "t/T on the curve"})
-    variables["curve_probability"] = (drawn, curves[:, 1], {"units": "1", "long_name": "p/p_min on the curve"})
-    dataset = xarray.Dataset(
-        variables,
-        coords={
-            "bad_outputs": list(bad_outputs),
-            "curve_stage": ("curve_stage", fine, {"units": "1", "long_name": "stage x of the closed form"}),
-            "stage": ("stage", stage, {"units": "1", "long_name": "stage x of the closed form"}),
-        },
+    drawn, described = ("bad_outputs", "curve_stage"), {"units": "1", "long_name": "stage x of the closed form"}
+    return (
+        xarray.concat(rows, "bad_outputs", combine_attrs="drop_conflicts")
+        .assign(
+            curve_time=(drawn, curves[:, 0], {"units": "1", "long_name": "t/T on the curve"}),
+            curve_probability=(drawn, curves[:, 1], {"units": "1", "long_name": "p/p_min on the curve"}),
+        )
+        .assign_coords(
+            bad_outputs=list(bad_outputs),
+            curve_stage=("curve_stage", fine, described),
+            stage=("stage", stage, described),
+        )
     )
-    settings = {"rarity": rarity, "pull": pull, "seed": seed, "rtol": rtol, "atol": atol}
-    dataset.attrs.update(provenance.attributes(settings), dynamics="flow")
-    return dataset
 
 
 def _row(
@@ -105,8 +97,11 @@ def _row(
     rarity: tuple[float, float],
     pull: tuple[float, float],
     rng: np.random.Generator,
-    settings: dict[str, Any],
-) -> dict[str, np.ndarray]:
+    rtol: float,
+    atol: float,
+) -> xarray.Dataset:
+    """Runs the problems with n bad outputs; gives their variables over "problem" and "stage"."""
+
     def log_uniform(low: float, high: float, shape: tuple[int, ...]) -> np.ndarray:
         return np.exp(rng.uniform(np.log(low), np.log(high), shape))
 
@@ -116,22 +111,33 @@ def _row(
     level = log_uniform(*pull, (count, 1))
     w = level * log_uniform(1 / np.sqrt(5), np.sqrt(5), (count, n))
     u = level[:, 0] * log_uniform(*rarity, (count,))
-    batch = jax.vmap(corner_problem)(jnp.asarray(gaps), jnp.asarray(u), jnp.asarray(w))
-    escape = np.asarray(jax.vmap(escape_time)(jnp.asarray(u), jnp.asarray(w)))
+    pulls = jnp.asarray(u), jnp.asarray(w)
+    batch = Batch.from_arrays(jax.vmap(corner_problem)(jnp.asarray(gaps), *pulls))
+    escape = np.asarray(jax.vmap(escape_time)(*pulls))
     time = curve(n, stage)[0]
-    # Every problem at every stage, and once more to the end; a target that only the last can reach ends it there.
-    many: Problem = batch[np.repeat(np.arange(count), len(stage) + 1)]
+    # Every problem runs to every stage, and once more until it escapes. Only the last run can reach its target.
+    axes = {"problem": count, "stage": len(stage) + 1}
     end = np.concatenate([escape[:, None] * time, np.full((count, 1), LATEST)], axis=1)
-    reward = np.asarray(many.true_reward)[:, 0]
-    last = np.tile(np.arange(len(stage) + 1) == len(stage), count)
+    reward = np.repeat(gaps, axes["stage"], axis=0)
+    last = np.tile(np.arange(axes["stage"]) == len(stage), count)
     target = np.where(last, (reward[:, 0] + reward[:, 1]) / 2, reward[:, 0] + 1)
-    outcome = flow_many(many, end.ravel(), target=target, stop_at_target=True, **settings)
-    log_p = np.asarray(outcome.log_policy)[:, 0, 0].reshape(count, -1)[:, :-1]
+    many = batch[np.repeat(np.arange(count), axes["stage"])]
+    solution = flow_many(many, end.ravel(), target=target, stop_at_target=True, rtol=rtol, atol=atol)
+    runs = grids.unstack(solution.to_dataset()[["log_policy", "hitting_time"]], axes).isel(prompt=0, output=0)
     start = np.log(u / gaps[:, 0])
     lowest = start + np.log(((n + 2) / 2) ** 2 * ((n + 2) / n) ** n) - np.log(w / u[:, None]).sum(axis=1)
-    return {
-        "scaled_time": np.broadcast_to(time, log_p.shape),
-        "scaled_probability": np.exp(log_p - lowest[:, None]),
-        "escape_time": np.asarray(outcome.hitting_time).reshape(count, -1)[:, -1],
-        "predicted_escape_time": escape,
+    scaled = np.exp(runs["log_policy"].values[:, :-1] - lowest[:, None])
+    found = {
+        "scaled_time": (np.broadcast_to(time, scaled.shape), "time over predicted escape time"),
+        "scaled_probability": (scaled, "probability of y* over its predicted minimum"),
+        "escape_time": (runs["hitting_time"].values[:, -1], "time to halfway between mediocre and best reward"),
+        "predicted_escape_time": (escape, "escape time by the closed form"),
     }
+    dims = ("problem", "stage")
+    return xarray.Dataset(
+        {
+            name: (dims[: values.ndim], values, {"units": "1", "long_name": words})
+            for name, (values, words) in found.items()
+        },
+        attrs=runs.attrs,
+    )

@@ -1,7 +1,7 @@
 """The designed proxy (`pgdyn.errors.design`) against hand-made ones, on the controlled problem at e = .05.
 
 Three tasks: reach the true value .9 soonest with rewards in [-1, 1], the range of the truth; the same with rewards in
-[-2, 1]; and the highest true value at t = 10 with rewards in [-1, 1]. Against the design stand the truth, the truth
+[-2, 1]; and the highest true value at t = 10 with rewards in [-1, 1]. The design is compared with the truth, the truth
 centred and stretched to the bounds, the paper's proxy as it is and stretched, and the best error on a single output, by
 exhaustive search over a grid of new rewards.
 """
@@ -9,21 +9,20 @@ exhaustive search over a grid of new rewards.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 import xarray
-from jaxtyping import Array
 
 import pgdyn
 from experiments import controlled_problems as paper
-from pgdyn import Problem, Trajectory, provenance, validate
-from pgdyn.dynamics.ensemble import flow_many
-from pgdyn.errors.design import Design, design
+from experiments import grids
+from experiments.made_by import recorded
+from pgdyn import Batch, Problem, validate
+from pgdyn.errors.design import Design
 from pgdyn.errors.perturb import SingleOutput
+from pgdyn.solve import Progress
 
 CANDIDATES = (
     "ground truth",
@@ -35,7 +34,6 @@ CANDIDATES = (
     "designed",
 )
 _LATEST = 1e3  # the longest time that counts as reaching the target, for the search
-Progress = Callable[[int, int], None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,6 +61,7 @@ TASKS = (
 HORIZONS = (1.0, 2.0, 4.0, 7.0, 10.0, 14.0, 20.0, 40.0)
 
 
+@recorded
 def run(
     tasks: Sequence[Task] = TASKS,
     horizons: Sequence[float] = HORIZONS,
@@ -77,7 +76,7 @@ def run(
     saves: int = 300,
     progress: Progress | None = None,
 ) -> xarray.Dataset:
-    """Every candidate for every task, with its path; and designs for a range of horizons.
+    """Runs every candidate of every task, and designs proxies for a range of horizons.
 
     Args:
         tasks: what to achieve.
@@ -94,7 +93,7 @@ def run(
 
     Returns:
         Over ("task", "candidate"): `proxy_reward` [.., output], `hitting_time`, `achieved` (the hitting time, or the
-        true value at the task's horizon), and along "time" `true_value` and `log_policy`. Over "task": `horizon` (nan
+        true value at the task's horizon), and along "time" what else a `Solution` holds. Over "task": `horizon` (nan
         for tasks of time), `lower`, `upper`, `single_output` and `single_reward` of the best single error. Over
         "design_horizon": `design_value`, `design_proxy` [.., output] and `handmade_value`, the best of the truth and
         the paper's proxy at that time. `true_reward`, `initial_probability` over "output".
@@ -108,7 +107,7 @@ def run(
     count = validate.count("grid", grid, minimum=2)
     problem = Problem.tabular(paper.initial_policy(probability), paper.TRUE_REWARD)
     search = {"steps": steps, "random_starts": random_starts, "key": jax.random.key(seed)}
-    jobs = len(tasks) + len(horizons)
+    searches = len(tasks) + len(horizons)
     proxies, singles = [], []
     for i, task in enumerate(tasks):
         best = _best_single(problem, task, target, np.linspace(task.lower, task.upper, count))
@@ -116,97 +115,84 @@ def run(
         proxies.append([*_handmade(task), best[0], np.asarray(found.proxy_reward)[0]])
         singles.append(best[1:])
         if progress is not None:
-            progress(i + 1, jobs)
+            progress(i + 1, searches)
     designs = []
     for i, horizon in enumerate(horizons):
-        designs.append(design(problem, horizon, **search))
+        designs.append(pgdyn.design(problem, horizon, **search))
         if progress is not None:
-            progress(len(tasks) + i + 1, jobs)
-    paths = _flows(problem, jnp.asarray(proxies)[:, :, None], jnp.asarray(float(t1)), jnp.asarray(target), saves)
-    hits = np.asarray(paths.hitting_time)
+            progress(len(tasks) + i + 1, searches)
+    axes = {"task": len(tasks), "candidate": len(CANDIDATES)}
+    paths = grids.flow_paths(_trained(problem, np.concatenate(proxies)), t1, target=target, saves=saves)
+    dataset = grids.unstack(paths.to_dataset(), axes).isel(prompt=0)
     horizon = np.array([np.nan if task.horizon is None else task.horizon for task in tasks])
     ends = [_values_at(problem, np.asarray(rows), t) for rows, t in zip(proxies, horizon, strict=True)]
-    achieved = np.where(np.isnan(horizon)[:, None], hits, np.stack(ends))
-    plain = np.array([paper.TRUE_REWARD, paper.PROXY_REWARD])
-    handmade = [_values_at(problem, plain, t).max() for t in horizons]
-    pair, path = ("task", "candidate"), ("task", "candidate", "time")
+    achieved = np.where(np.isnan(horizon)[:, None], dataset["hitting_time"], np.stack(ends))
+    by_hand = np.array([paper.TRUE_REWARD, paper.PROXY_REWARD])
+    handmade = [_values_at(problem, by_hand, t).max() for t in horizons]
+    start = np.asarray(paper.initial_policy(probability))
     reward = {"units": "reward"}
-    dataset = xarray.Dataset(
-        {
-            "proxy_reward": ((*pair, "output"), np.asarray(proxies), reward),
-            "hitting_time": (pair, hits, {"units": "1", "long_name": "time to the target; inf: never"}),
-            "achieved": (pair, achieved, {"long_name": "hitting time, or true value at the task's horizon"}),
-            "true_value": (path, np.asarray(paths.true_value), reward),
-            "log_policy": ((*path, "output"), np.asarray(paths.log_policy)[..., 0, :], {"units": "1"}),
-            "horizon": ("task", horizon, {"units": "1", "long_name": "time whose true value counts; nan: soonest"}),
-            "lower": ("task", [task.lower for task in tasks], reward),
-            "upper": ("task", [task.upper for task in tasks], reward),
-            "single_output": ("task", [output for output, _ in singles]),
-            "single_reward": ("task", [value for _, value in singles], reward),
-            "design_value": ("design_horizon", [float(one.true_value) for one in designs], reward),
-            "design_proxy": (
-                ("design_horizon", "output"),
-                [np.asarray(one.proxy_reward)[0] for one in designs],
-                reward,
-            ),
-            "handmade_value": ("design_horizon", handmade, reward),
-            "true_reward": ("output", np.asarray(paper.TRUE_REWARD, float), reward),
-            "initial_probability": ("output", np.asarray(paper.initial_policy(probability)), {"units": "1"}),
-        },
-        {
-            "task": paper.labels([task.name for task in tasks]),
-            "candidate": paper.labels(CANDIDATES),
-            "output": paper.labels(paper.OUTPUT_NAMES),
-            "time": ("time", np.asarray(paths.t).reshape(-1, saves)[0], {"units": "1"}),
-            "design_horizon": ("design_horizon", np.asarray(horizons, float), {"units": "1"}),
-        },
+    return dataset.assign(
+        achieved=(tuple(axes), achieved, {"long_name": "hitting time, or true value at the task's horizon"}),
+        horizon=("task", horizon, {"units": "1", "long_name": "time whose true value counts; nan: soonest"}),
+        lower=("task", [task.lower for task in tasks], reward),
+        upper=("task", [task.upper for task in tasks], reward),
+        single_output=("task", [output for output, _ in singles]),
+        single_reward=("task", [value for _, value in singles], reward),
+        design_value=("design_horizon", [float(one.true_value) for one in designs], reward),
+        design_proxy=(("design_horizon", "output"), [np.asarray(one.proxy_reward)[0] for one in designs], reward),
+        handmade_value=("design_horizon", handmade, reward),
+        initial_probability=("output", start, {"units": "1"}),
+    ).assign_coords(
+        task=paper.labels([task.name for task in tasks]),
+        candidate=paper.labels(CANDIDATES),
+        output=paper.labels(paper.OUTPUT_NAMES),
+        design_horizon=("design_horizon", np.asarray(horizons, float), {"units": "1"}),
     )
-    settings = {"t1": t1, "target": target, "grid": count, "steps": steps, "random_starts": random_starts, "seed": seed}
-    return dataset.assign_attrs(dynamics="flow", target=target, **provenance.attributes(settings))
 
 
 def stretched(reward: np.ndarray, task: Task) -> np.ndarray:
-    """The reward shifted and scaled so that it spans the task's bounds."""
+    """Shifts and scales the reward so that it spans the task's bounds.
+
+    Example:
+        >>> stretched(np.array([0.0, 1.0]), TASKS[0]).tolist()
+        [-1.0, 1.0]
+    """
     return task.lower + (reward - reward.min()) * ((task.upper - task.lower) / np.ptp(reward))
 
 
 def _handmade(task: Task) -> list[np.ndarray]:
-    """In the order of `CANDIDATES`."""
+    """The candidates that no search has made, in the order of `CANDIDATES`."""
     truth, proxy = np.array(paper.TRUE_REWARD), np.array(paper.PROXY_REWARD)
     return [truth, truth - truth.mean(), stretched(truth, task), proxy, stretched(proxy, task)]
 
 
+def _trained(problem: Problem, proxies: np.ndarray) -> Batch:
+    """Gives the problem trained on each of the proxies [N, K]."""
+    return Batch.sharing(problem, proxy_reward=proxies[:, None])
+
+
 def _best_single(problem: Problem, task: Task, target: float, values: np.ndarray) -> tuple[np.ndarray, int, float]:
-    """The best single-output error's proxy [K], the output and its new reward."""
+    """Searches the single-output errors: the best one's proxy [K], the output and its new reward."""
     errors = SingleOutput(values)(problem)
-    proxies = np.asarray(errors.proxy_rewards)
+    proxies = np.asarray(errors.proxy_rewards)[:, 0]
     if task.horizon is None:
-        outcome = flow_many(problem.with_proxy(proxies), _LATEST, target=target)
-        best = int(np.argmin(np.asarray(outcome.hitting_time)))
+        best = int(np.argmin(pgdyn.flow_many(_trained(problem, proxies), _LATEST, target=target).hitting_time))
     else:
-        best = int(np.argmax(_values_at(problem, proxies[:, 0], task.horizon)))
-    return proxies[best, 0], int(errors.parameters["output"][best]), float(errors.parameters["value"][best])
+        best = int(np.argmax(_values_at(problem, proxies, task.horizon)))
+    return proxies[best], int(errors.parameters["output"][best]), float(errors.parameters["value"][best])
 
 
 def _design(problem: Problem, task: Task, target: float, search: dict) -> Design:
     bounds = {"lower": task.lower, "upper": task.upper, "max_range": task.upper - task.lower}
     if task.horizon is None:
-        return design(problem, _LATEST, target=target, **bounds, **search)
-    return design(problem, task.horizon, **bounds, **search)
+        return pgdyn.design(problem, _LATEST, target=target, **bounds, **search)
+    return pgdyn.design(problem, task.horizon, **bounds, **search)
 
 
 def _values_at(problem: Problem, proxies: np.ndarray, time: float) -> np.ndarray:
-    """True values [N] at `time` of the flows on proxies [N, K]; nan at a time of nan."""
+    """Gives the true values [N] at `time` of the flows on proxies [N, K]; nan at a time of nan."""
     if np.isnan(time):
         return np.full(len(proxies), np.nan)
     # A target that no reward reaches, so that the engine's compiled code of the other searches serves here too.
     beyond = 2 * float(np.abs(np.asarray(problem.true_reward)).max())
-    return np.asarray(flow_many(problem.with_proxy(proxies[:, None]), time, target=beyond).true_value)
-
-
-@eqx.filter_jit
-def _flows(problem: Problem, proxies: Array, t1: Array, target: Array, saves: int) -> Trajectory:
-    def one(proxy: Array) -> Trajectory:
-        return pgdyn.flow(problem.with_proxy(proxy), t1, target=target, saves=saves)
-
-    return jax.vmap(jax.vmap(one))(proxies)
+    return pgdyn.flow_many(_trained(problem, proxies), time, target=beyond).true_value

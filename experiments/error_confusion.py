@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-import jax
-import jax.numpy as jnp
 import numpy as np
 import xarray
 
-from pgdyn import Problem, provenance, validate
-from pgdyn.dynamics.ensemble import flow_many
-from pgdyn.errors.categorize import classify, compare_times
-from pgdyn.errors.mechanism import MECHANISMS, PREDICTED, dominant, output_types
+from experiments.made_by import recorded
+from pgdyn import Batch, flow_many, validate
+from pgdyn.errors.categorize import compare
+from pgdyn.errors.mechanism import PREDICTED, causes
+from pgdyn.errors.report import UNDECIDED
+from pgdyn.solve import Progress
 
-Progress = Callable[[int, int], None]
 
-
+@recorded
 def run(
     count: int = 100_000,
     *,
@@ -26,9 +23,10 @@ def run(
     t1: float = 1e6,
     tolerance: float = 0.01,
     seed: int = 0,
+    max_steps: int = 65536,
     progress: Progress | None = None,
 ) -> xarray.Dataset:
-    """Random problems with random errors: simulated category beside a-priori mechanism.
+    """Simulates random problems with random errors: the category of each beside its a-priori mechanism.
 
     A problem has start logits normal with standard deviation `spread` and true rewards uniform in [-1, 1]; its error
     gives 1 to `most_changed` outputs, equally often, new rewards uniform in [-1, 1]. The target is half way between the
@@ -42,11 +40,13 @@ def run(
         t1: end time.
         tolerance: relative difference below which an error is benign.
         seed: of the random numbers.
+        max_steps: step budget of each flow.
         progress: called with (flows ended, all flows).
 
     Returns:
-        Over "problem": `category`, `mechanism`, `predicted`, `speedup`, `changed` (outputs changed), `heaviest_error`
-        (the change of the reward of the output whose type is the mechanism) and the rewards and initial policies.
+        Over "problem": `category` ("undecided" where a flow broke off before its time was known), `mechanism`,
+        `predicted`, `speedup` (nan where undecided), `changed` (outputs changed), `heaviest_error` (the change of the
+        reward of the output whose type is the mechanism; nan for "none") and the rewards and initial policies.
 
     Raises:
         ValueError: on settings out of range.
@@ -55,46 +55,37 @@ def run(
     outputs = validate.count("outputs", outputs, minimum=3)
     most = validate.count("most_changed", most_changed, minimum=1)
     policy, truth, proxy, goal, changed = _draw(count, outputs, most, spread, np.random.default_rng(seed))
-    problems = Problem.tabular(policy[:, None], truth[:, None])
-    erroneous = problems.with_proxy(proxy[:, None])
-    base = flow_many(problems, t1, target=goal, progress=_shifted(progress, 0, 2 * count))
-    found = flow_many(erroneous, t1, target=goal, progress=_shifted(progress, count, 2 * count))
-    category = classify(
-        base.hitting_time, found.hitting_time, base.true_value, found.true_value, tolerance, np.ptp(truth, axis=1)
-    )
-    types, weights = _types(erroneous, jnp.asarray(goal))
-    code = np.asarray(jax.vmap(dominant)(types, weights))
-    mechanism = np.asarray(MECHANISMS, dtype=object)[code]
-    heavy = np.where(np.asarray(types)[:, 0] == code[:, None], np.asarray(weights)[:, 0], -1.0).argmax(axis=1)
-    error = np.take_along_axis(proxy - truth, heavy[:, None], axis=1)[:, 0]
+    truths = Batch.tabular(policy[:, None], truth[:, None])
+    proxies = truths.replace(proxy_reward=proxy[:, None])
+    solutions = [
+        flow_many(batch, t1, target=goal, max_steps=max_steps, progress=_shifted(progress, before, 2 * count))
+        for batch, before in ((truths, 0), (proxies, count))
+    ]
+    category, speedup = compare(solutions[0], solutions[1], tolerance)
+    cause = causes(proxies, goal)
+    error = np.take_along_axis(proxy - truth, cause.output[:, None], axis=1)[:, 0]
+    described = {"units": "1", "long_name": "time on the truth / time on the proxy"}
     row = ("problem", "output")
     return xarray.Dataset(
         {
             "category": ("problem", category.astype(object), {"long_name": "simulated category"}),
-            "mechanism": ("problem", mechanism, {"long_name": "a-priori mechanism"}),
-            "predicted": ("problem", np.array([PREDICTED[name] for name in mechanism], dtype=object)),
-            "speedup": ("problem", compare_times(base.hitting_time, found.hitting_time), {"units": "1"}),
+            "mechanism": ("problem", cause.mechanism.astype(object), {"long_name": "a-priori mechanism"}),
+            "predicted": ("problem", np.array([PREDICTED[name] for name in cause.mechanism], dtype=object)),
+            "speedup": ("problem", np.where(category == UNDECIDED, np.nan, speedup), described),
             "changed": ("problem", changed, {"units": "1", "long_name": "outputs with a wrong reward"}),
-            "heaviest_error": ("problem", error, {"units": "reward"}),
+            "heaviest_error": ("problem", np.where(cause.output < 0, np.nan, error), {"units": "reward"}),
             "initial_policy": (row, policy, {"units": "1"}),
             "true_reward": (row, truth, {"units": "reward"}),
             "proxy_reward": (row, proxy, {"units": "reward"}),
             "target": ("problem", goal, {"units": "reward"}),
         },
-        attrs={
-            "dynamics": "flow",
-            **provenance.attributes({"t1": t1, "tolerance": tolerance, "seed": seed, "spread": spread}),
-        },
+        attrs=solutions[1].to_dataset().attrs,
     )
 
 
 def _shifted(progress: Progress | None, before: int, total: int) -> Progress | None:
+    """The progress of one of several batches, the earlier ones counted in."""
     return None if progress is None else lambda ended, _: progress(before + ended, total)
-
-
-@jax.jit
-def _types(problems: Problem, goal: jax.Array) -> tuple[jax.Array, jax.Array]:
-    return jax.vmap(lambda problem, target: output_types(problem, problem.proxy_reward, target))(problems, goal)
 
 
 def _draw(count: int, outputs: int, most: int, spread: float, rng: np.random.Generator) -> tuple[np.ndarray, ...]:

@@ -9,22 +9,21 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import xarray
 from jaxtyping import Array
 
 from experiments import controlled_problems as paper
-from experiments import feature_similarity
-from pgdyn import Problem, provenance, validate
-from pgdyn.dynamics.ensemble import flow_many
-from pgdyn.errors.categorize import categorize, compare_times
+from experiments import feature_similarity, grids
+from experiments.made_by import recorded
+from pgdyn import Batch, Problem, categorize, flow_many, validate
+from pgdyn.errors.categorize import compare_times
 from pgdyn.errors.perturb import SingleOutput
+from pgdyn.solve import Progress
 from pgdyn.theory import corner_laws
 
-Progress = Callable[[int, int], None]
 END = 1e18
-# theory's single-error table: output, its new proxy reward, time to the true value .9 as printed there
+# theory C7 (docs/theory.md): output, its new proxy reward, time to the true value .9 as printed there
 SINGLE_ERROR_TABLE = (
     ("bad", 1.5, np.inf),
     ("bad", 1.0, np.inf),
@@ -42,6 +41,7 @@ _TIME = {"units": "1", "long_name": "gradient-flow time to the target; inf: not 
 _SPEEDUP = {"units": "1", "long_name": "time on the ground truth / time on the proxy"}
 
 
+@recorded
 def probability_map(
     probabilities: Sequence[float] | int = 200,
     rewards: Sequence[float] | int = 200,
@@ -50,7 +50,7 @@ def probability_map(
     target: float = paper.TARGET,
     progress: Progress | None = None,
 ) -> xarray.Dataset:
-    """Speed-up over (initial probability of y*, proxy reward of y_med).
+    """Maps the speed-up over (initial probability of y*, proxy reward of y_med).
 
     Args:
         probabilities: initial probabilities of y*, or how many between 1e-3 and .2, evenly spaced in the logarithm.
@@ -73,8 +73,7 @@ def probability_map(
     validate.require("probabilities", start, (start > 0) & (start < 0.5), "it must be between 0 and 0.5")
     mediocre = _axis("rewards", rewards, np.linspace, -1.5, 0.99)
     policies = np.stack([paper.initial_policy(float(e)) for e in start])
-    problems = Problem.tabular(policies[:, None], np.broadcast_to(paper.TRUE_REWARD, (len(start), 1, 5)))
-    times, baseline = _grid(problems, mediocre, t1, target, progress)
+    problems = Batch.tabular(policies[:, None], paper.TRUE_REWARD)
     others = np.delete(policies, 1, axis=1)
     repelled = others @ np.delete(np.asarray(paper.TRUE_REWARD), 1) / others.sum(axis=1)
     # y* gains on y_med iff p (r* - V) > m (r - V), V = m r + V_others: a linear inequality in r.
@@ -82,7 +81,8 @@ def probability_map(
     rest = others @ np.delete(np.asarray(paper.TRUE_REWARD), 1)
     unstalled = (p * (paper.TRUE_REWARD[0] - rest) + m * rest) / (m * (1 - m + p))
     axis = {"units": "1", "long_name": "initial probability of y*"}
-    return _dataset("probability", start, axis, mediocre, times, baseline, t1, target).assign(
+    axes = {"probability": ("probability", start, axis), "mediocre_reward": _mediocre_axis(mediocre)}
+    return _speedups(problems, axes, t1, target, progress).assign(
         law_speedup=(("probability", "mediocre_reward"), _corner_speedup(policies, mediocre), _SPEEDUP),
         repelled=("probability", repelled, {"units": "reward", "long_name": "mean proxy of the outputs but y_med"}),
         unstalled=("probability", unstalled, {"units": "reward", "long_name": "below it y* gains on y_med at once"}),
@@ -90,18 +90,19 @@ def probability_map(
 
 
 def _corner_speedup(policies: np.ndarray, mediocre: np.ndarray) -> np.ndarray:
-    """[N, R]: the corner law's time on the ground truth over its time on the proxy, both from the start's pulls."""
+    """Gives [N, R]: the corner law's time on the ground truth over its time on the proxy, from the start's pulls."""
     best, true, bad = paper.TRUE_REWARD[:3]
 
     def time(policy: Array, reward: Array) -> Array:
         return corner_laws.escape_time((best - reward) * policy[0], (reward - bad) * policy[2:])
 
     over_rewards = jax.vmap(time, (None, 0))
-    times = jax.jit(jax.vmap(over_rewards, (0, None)))(jnp.asarray(policies), jnp.asarray([*mediocre, true]))
+    times = jax.jit(jax.vmap(over_rewards, (0, None)))(policies, np.array([*mediocre, true]))
     held = (mediocre > bad) & (mediocre < best)
     return np.where(held, np.asarray(times[:, -1:] / times[:, :-1]), np.nan)
 
 
+@recorded
 def similarity_map(
     cosines: Sequence[float] | int = 200,
     rewards: Sequence[float] | int = 200,
@@ -111,7 +112,7 @@ def similarity_map(
     target: float = paper.TARGET,
     progress: Progress | None = None,
 ) -> xarray.Dataset:
-    """Speed-up over (inner product of y* and y_med, proxy reward of y_med), where the conclusion reverses.
+    """Maps the speed-up over (inner product of y* and y_med, proxy reward of y_med), where the conclusion reverses.
 
     Features: phi(y*) = 1.5 e1, phi(y_med) = (c, sqrt(1 - c^2), 0, ...), the bad outputs the other axes.
 
@@ -134,20 +135,19 @@ def similarity_map(
     mediocre = _axis("rewards", rewards, np.linspace, -1.5, 0.99)
     directions = [(float(c), float(np.sqrt(1 - c**2))) for c in cosine]
     features = np.stack([feature_similarity.similar_features(direction) for direction in directions])[:, None]
-    policy = np.broadcast_to(paper.initial_policy(probability), (len(cosine), 1, 5))
-    truth = np.broadcast_to(paper.TRUE_REWARD, (len(cosine), 1, 5))
-    problems = Problem.linear(features, truth, initial_policy=policy)
-    times, baseline = _grid(problems, mediocre, t1, target, progress)
+    policy = paper.initial_policy(probability)
+    problems = Batch.linear(features, paper.TRUE_REWARD, initial_policy=policy)
     product = feature_similarity.BEST_NORM * cosine
-    axis = {"units": "1", "long_name": "inner product of the features of y* and y_med"}
-    dataset = _dataset("inner_product", product, axis, mediocre, times, baseline, t1, target)
-    return dataset.assign_attrs(probability=probability)
+    described = {"units": "1", "long_name": "inner product of the features of y* and y_med"}
+    axes = {"inner_product": ("inner_product", product, described), "mediocre_reward": _mediocre_axis(mediocre)}
+    return _speedups(problems, axes, t1, target, progress)
 
 
+@recorded
 def single_errors(
     values: Sequence[float] | int = 241, *, rare: float = 1e-8, t1: float = END, target: float = paper.TARGET
 ) -> xarray.Dataset:
-    """Every error on one output, over new rewards: the problem of theory's single-error table.
+    """Simulates every error on one output, over new rewards: the problem of theory C7 (docs/theory.md).
 
     Args:
         values: new proxy rewards, or how many between -2 and 2.
@@ -157,7 +157,7 @@ def single_errors(
 
     Returns:
         `time`, `speedup`, `category` and `mechanism` over ("output", "value"), `baseline_time`, `true_reward` and
-        `initial_probability`; beside them theory's table, `table_output`, `table_value` and `table_time` over "entry".
+        `initial_probability`; beside them the table of C7, `table_output`, `table_value` and `table_time` over "entry".
 
     Raises:
         ValueError: on an empty axis.
@@ -166,24 +166,19 @@ def single_errors(
     policy = np.array([0.05, 0.5, (0.45 - rare) / 2, (0.45 - rare) / 2, rare])
     problem = Problem.tabular(policy, paper.TRUE_REWARD)
     report = categorize(problem, SingleOutput(new)(problem).proxy_rewards, t1=t1, target=target)
-    shape = (len(policy), len(new))
-    dims = ("output", "value")
+    runs = report.to_dataset().rename(times="time")[["time", "speedup", "category", "mechanism", "baseline_time"]]
     names = ["y*", "y_med", "bad", "bad (twin)", "bad, rare"]
-    return xarray.Dataset(
-        {
-            "time": (dims, report.times.reshape(shape), _TIME),
-            "speedup": (dims, report.speedup.reshape(shape), _SPEEDUP),
-            "category": (dims, report.category.reshape(shape).astype(object), {"long_name": "simulated category"}),
-            "mechanism": (dims, report.mechanism.reshape(shape).astype(object), {"long_name": "a-priori mechanism"}),
-            "baseline_time": ((), report.baseline_time, _TIME),
-            "true_reward": ("output", np.asarray(paper.TRUE_REWARD, float), {"units": "reward"}),
-            "initial_probability": ("output", policy, {"units": "1"}),
-            "table_output": ("entry", paper.labels([output for output, _, _ in SINGLE_ERROR_TABLE])),
-            "table_value": ("entry", [value for _, value, _ in SINGLE_ERROR_TABLE], {"units": "reward"}),
-            "table_time": ("entry", [time for _, _, time in SINGLE_ERROR_TABLE], {"units": "1"}),
-        },
-        {"output": paper.labels(names), "value": ("value", new, {"units": "reward", "long_name": "new reward"})},
-        {"dynamics": "flow", "target": target, "t1": t1, **provenance.attributes({"t1": t1, "target": target})},
+    table = list(zip(*SINGLE_ERROR_TABLE, strict=True))
+    return (
+        grids.unstack(runs, {"output": len(policy), "value": len(new)}, "error")
+        .assign(
+            true_reward=("output", np.asarray(paper.TRUE_REWARD, float), {"units": "reward"}),
+            initial_probability=("output", policy, {"units": "1"}),
+            table_output=("entry", paper.labels(table[0])),
+            table_value=("entry", list(table[1]), {"units": "reward"}),
+            table_time=("entry", list(table[2]), {"units": "1"}),
+        )
+        .assign_coords(output=paper.labels(names), value=("value", new, {"units": "reward", "long_name": "new reward"}))
     )
 
 
@@ -195,37 +190,35 @@ def _axis(name: str, given: Sequence[float] | int, spaced: Callable, low: float,
     return axis
 
 
-def _grid(
-    problems: Problem, rewards: np.ndarray, t1: float, target: float, progress: Progress | None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Times [N, R] on proxies with y_med at each of `rewards`, and [N] on the ground truth."""
-    rows, columns = len(problems), len(rewards) + 1
-    proxies = np.tile(np.asarray(problems.true_reward)[:, None], (1, columns, 1, 1))
-    proxies[:, :-1, :, 1] = rewards[None, :, None]
-    batch = problems[np.repeat(np.arange(rows), columns)].with_proxy(proxies.reshape(-1, *proxies.shape[2:]))
-    outcome = flow_many(batch, t1, target=target, stop_at_target=True, progress=progress)
-    times = np.asarray(outcome.hitting_time).reshape(rows, columns)
-    return times[:, :-1], times[:, -1]
+def _mediocre_axis(rewards: np.ndarray) -> tuple[str, np.ndarray, dict[str, str]]:
+    return "mediocre_reward", rewards, {"units": "reward", "long_name": "proxy reward of y_med"}
 
 
-def _dataset(
-    name: str,
-    axis: np.ndarray,
-    attributes: dict[str, str],
-    rewards: np.ndarray,
-    times: np.ndarray,
-    baseline: np.ndarray,
+def _speedups(
+    problems: Batch,
+    axes: dict[str, tuple[str, np.ndarray, dict[str, str]]],
     t1: float,
     target: float,
+    progress: Progress | None,
 ) -> xarray.Dataset:
-    dims = (name, "mediocre_reward")
-    described = {"units": "reward", "long_name": "proxy reward of y_med"}
-    return xarray.Dataset(
-        {
-            "time": (dims, times, _TIME),
-            "speedup": (dims, compare_times(baseline[:, None], times), _SPEEDUP),
-            "baseline_time": (name, baseline, _TIME),
-        },
-        {name: (name, axis, attributes), "mediocre_reward": ("mediocre_reward", rewards, described)},
-        {"dynamics": "flow", "target": target, "t1": t1, **provenance.attributes({"t1": t1, "target": target})},
+    """Gives `time` and `speedup` over the two axes (problems, rewards of y_med), `baseline_time` over the first.
+
+    Times are those of proxies with y_med at each of the rewards; the baseline is the ground truth.
+    """
+    (row, column), rewards = axes, axes["mediocre_reward"][1]
+    width = len(rewards) + 1  # every proxy, then the ground truth
+    batch = problems[np.repeat(np.arange(len(problems)), width)]
+    proxies = batch.true_reward.copy()
+    proxies[:, 0, 1] = np.tile([*rewards, paper.TRUE_REWARD[1]], len(problems))
+    solution = flow_many(batch.replace(proxy_reward=proxies), t1, target=target, stop_at_target=True, progress=progress)
+    runs = grids.unstack(solution.to_dataset()[["hitting_time"]], {row: len(problems), column: width})
+    times = runs["hitting_time"].values
+    return (
+        runs.isel({column: slice(-1)})
+        .rename(hitting_time="time")
+        .assign_coords(axes)
+        .assign(
+            speedup=((row, column), compare_times(times[:, -1:], times[:, :-1]), _SPEEDUP),
+            baseline_time=(row, times[:, -1], _TIME),
+        )
     )

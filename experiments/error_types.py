@@ -1,10 +1,10 @@
 """The five types of reward errors of arXiv 2604.25872, one error for each, with the paths that they lead along.
 
-One start (y*, y_2, two bad outputs, one rare bad output) with policy (.05, .5, .225, .225, 1e-8), in two settings: with
-y_2 as bad as the others, and with y_2 mediocre (true reward .8), the controlled experiment of the paper's appendix C.
-The harmful and the benign types need no mediocre output and are shown without one; the beneficial type is about one.
-Every error is also made in the other setting, because a mediocre output that competes can turn its effect around
-(theory: single_error_table).
+All runs start at the policy (.05, .5, .225, .225, 1e-8) over (y*, y_2, two bad outputs, one rare bad output). There are
+two settings: y_2 as bad as the others, and y_2 mediocre (true reward .8), as in appendix C of the paper. The harmful
+and the benign types need no mediocre output and are shown without one. The beneficial type is about one. Every error is
+also made in the other setting, because a mediocre output that competes can reverse its effect (theory:
+single_error_table).
 """
 
 from __future__ import annotations
@@ -12,18 +12,15 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-import equinox as eqx
-import jax
-import jax.numpy as jnp
 import numpy as np
 import xarray
-from jaxtyping import Array
 
-import pgdyn
 from experiments import controlled_problems as paper
-from pgdyn import Problem, Trajectory, provenance, validate
+from experiments import grids
+from experiments.made_by import recorded
+from pgdyn import Batch, validate
 from pgdyn.errors.categorize import classify, compare_times
-from pgdyn.errors.mechanism import PREDICTED, mechanisms
+from pgdyn.errors.mechanism import PREDICTED, causes
 
 RARE = 1e-8
 MEDIOCRE = 1
@@ -32,7 +29,7 @@ OUTPUT_NAMES = ("y*", "y_med", "bad 1", "bad 2", "bad, rare")
 
 @dataclasses.dataclass(frozen=True)
 class ErrorType:
-    """A row of the paper's table, and an error that belongs to it.
+    """One type of the paper's table, and an error that belongs to it.
 
     Attributes:
         name: the type, as `pgdyn.errors.mechanism` names it.
@@ -58,6 +55,7 @@ TYPES = (
 )
 
 
+@recorded
 def run(
     types: Sequence[ErrorType] = TYPES,
     *,
@@ -69,7 +67,7 @@ def run(
     rtol: float = 1e-9,
     atol: float = 1e-11,
 ) -> xarray.Dataset:
-    """Gradient flow on the ground truth and on each error's proxy.
+    """Runs gradient flow on the ground truth and on each error's proxy.
 
     Args:
         types: the errors.
@@ -85,7 +83,7 @@ def run(
     Returns:
         Over "type": `label`, `mechanism` (a priori), `predicted`, `category` (simulated), `speedup`, `true_reward`,
         `proxy_reward` [type, output], `changed_output`; over ("type", "training_reward"): `hitting_time`, and along
-        "time" also `true_value` and `log_policy`. With "other_" in front, category and speed-up of the same proxy in
+        "time" also what else a `Solution` holds. With "other_" in front, category and speed-up of the same proxy in
         the other setting (none for types that need a mediocre output).
 
     Raises:
@@ -97,49 +95,39 @@ def run(
     policy = np.array([0.05, 0.5, rest, rest, rare])
     own, other = (np.stack([_truth(one.needs_mediocre != turned) for one in types]) for turned in (False, True))
     proxies = [_with_errors(truth, types) for truth in (own, other)]
-    # [setting, type, training reward, prompt, output]
-    truths = np.stack([np.stack([truth, truth], axis=1) for truth in (own, other)])[:, :, :, None]
-    trained = np.stack([np.stack([t, p], axis=1) for t, p in zip((own, other), proxies, strict=True)])[:, :, :, None]
-    start = np.broadcast_to(policy, truths.shape)
-    flat = [array.reshape(-1, 1, len(policy)) for array in (start, truths, trained)]
-    paths = _flows(Problem.tabular(*flat), jnp.asarray(float(t1)), jnp.asarray(float(target)), saves, rtol, atol)
-    hits = np.asarray(paths.hitting_time).reshape(2, len(types), 2)
-    values = np.asarray(paths.true_value).reshape(2, len(types), 2, -1)
-    logs = np.asarray(paths.log_policy).reshape(2, len(types), 2, saves, -1)
-    ends = values[..., -1]
+    axes = {"setting": 2, "type": len(types), "training_reward": 2}
+    truths = np.broadcast_to(np.stack([own, other])[:, :, None], (*axes.values(), len(policy)))
+    trained = np.stack([np.stack([t, p], axis=1) for t, p in zip((own, other), proxies, strict=True)])
+    problems = Batch.tabular(policy, *(array.reshape(-1, 1, len(policy)) for array in (truths, trained)))
+    paths = grids.flow_paths(problems, t1, target=target, saves=saves, rtol=rtol, atol=atol)
+    runs = grids.unstack(paths.to_dataset(), axes).isel(prompt=0)
+    hits, ends = runs["hitting_time"].values, runs["true_value"].values[..., -1]
     speedup = compare_times(hits[..., 0], hits[..., 1])
-    category = classify(
-        hits[..., 0], hits[..., 1], ends[..., 0], ends[..., 1], tolerance, np.ptp(truths[:, :, 0, 0], axis=-1)
-    )
-    found = paper.labels([_mechanism(policy, *rewards, target) for rewards in zip(own, proxies[0], strict=True)])
+    spread = np.ptp(truths[:, :, 0], axis=-1)
+    category = classify(hits[..., 0], hits[..., 1], ends[..., 0], ends[..., 1], tolerance, spread)
+    found = paper.labels(causes(Batch.tabular(policy, own[:, None], proxies[0][:, None]), target).mechanism.tolist())
     alone = np.array([not one.needs_mediocre for one in types])
-    path = ("type", "training_reward", "time")
-    dataset = xarray.Dataset(
-        {
-            "label": ("type", paper.labels([one.label for one in types]), {"long_name": "the paper's table"}),
-            "mechanism": ("type", found, {"long_name": "a-priori mechanism"}),
-            "predicted": ("type", paper.labels([PREDICTED[name] for name in found])),
-            "category": ("type", category[0].astype(object), {"long_name": "simulated category"}),
-            "speedup": ("type", speedup[0], {"units": "1", "long_name": "time on the truth / time on the proxy"}),
-            "other_category": ("type", np.where(alone, category[1], "").astype(object)),
-            "other_speedup": ("type", np.where(alone, speedup[1], np.nan), {"units": "1"}),
-            "changed_output": ("type", [one.output for one in types]),
-            "true_reward": (("type", "output"), own, {"units": "reward"}),
-            "proxy_reward": (("type", "output"), proxies[0], {"units": "reward"}),
-            "initial_probability": ("output", policy, {"units": "1"}),
-            "hitting_time": (path[:2], hits[0], {"units": "1", "long_name": "time to the target; inf: never"}),
-            "true_value": (path, values[0], {"units": "reward"}),
-            "log_policy": ((*path, "output"), logs[0], {"units": "1"}),
-        },
-        {
-            "type": paper.labels([one.name for one in types]),
-            "training_reward": paper.labels(["ground truth", "proxy"]),
-            "output": paper.labels(OUTPUT_NAMES),
-            "time": ("time", np.asarray(paths.t[0]), {"units": "1", "long_name": "gradient-flow time"}),
-        },
+    return (
+        runs.isel(setting=0)
+        .assign(
+            label=("type", paper.labels([one.label for one in types]), {"long_name": "the paper's table"}),
+            mechanism=("type", found, {"long_name": "a-priori mechanism"}),
+            predicted=("type", paper.labels([PREDICTED[name] for name in found])),
+            category=("type", category[0].astype(object), {"long_name": "simulated category"}),
+            speedup=("type", speedup[0], {"units": "1", "long_name": "time on the truth / time on the proxy"}),
+            other_category=("type", np.where(alone, category[1], "").astype(object)),
+            other_speedup=("type", np.where(alone, speedup[1], np.nan), {"units": "1"}),
+            changed_output=("type", [one.output for one in types]),
+            true_reward=(("type", "output"), own, {"units": "reward"}),
+            proxy_reward=(("type", "output"), proxies[0], {"units": "reward"}),
+            initial_probability=("output", policy, {"units": "1"}),
+        )
+        .assign_coords(
+            type=paper.labels([one.name for one in types]),
+            training_reward=paper.labels(["ground truth", "proxy"]),
+            output=paper.labels(OUTPUT_NAMES),
+        )
     )
-    settings = {"t1": t1, "target": target, "tolerance": tolerance, "rare": rare, "rtol": rtol, "atol": atol}
-    return dataset.assign_attrs(dynamics="flow", target=target, tolerance=tolerance, **provenance.attributes(settings))
 
 
 def _truth(mediocre: bool) -> np.ndarray:
@@ -154,15 +142,3 @@ def _with_errors(truth: np.ndarray, types: Sequence[ErrorType]) -> np.ndarray:
     for row, one in enumerate(types):
         proxies[row, one.output] = one.value
     return proxies
-
-
-def _mechanism(policy: np.ndarray, truth: np.ndarray, proxy: np.ndarray, target: float) -> str:
-    return str(mechanisms(Problem.tabular(policy, truth), jnp.asarray(proxy)[None, None], target)[0])
-
-
-@eqx.filter_jit
-def _flows(problems: Problem, t1: Array, target: Array, saves: int, rtol: float, atol: float) -> Trajectory:
-    def one(problem: Problem) -> Trajectory:
-        return pgdyn.flow(problem, t1, target=target, saves=saves, rtol=rtol, atol=atol)
-
-    return jax.vmap(one)(problems)

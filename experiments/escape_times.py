@@ -2,7 +2,7 @@
 
 Outputs (y*, y_med, n bad ones) with ground truth (1, .8, -1, ...) and the proxy that rates the mediocre output -1. The
 initial policy gives y_med one half and shares the rest among the bad outputs. Training on the ground truth takes
-Theta(p_0^-(n+1)) (`pgdyn.theory.corner_laws`), on the proxy Theta(1/p_0); beside the measured times go the lower
+Theta(p_0^-(n+1)) (`pgdyn.theory.corner_laws`), on the proxy Theta(1/p_0). Beside the measured times are the lower
 bounds of `mediocre_lower` (arXiv 2604.25872, Theorem 1, has exponent 14/13) and the upper bound of
 `no_mediocre_orthonormal`.
 """
@@ -10,18 +10,17 @@ bounds of `mediocre_lower` (arXiv 2604.25872, Theorem 1, has exponent 14/13) and
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray
 
-from pgdyn import Problem, provenance, validate
-from pgdyn.dynamics.ensemble import flow_many
-from pgdyn.objective import Objective
-from pgdyn.theory.escape_bounds import simple_lower_bound, stall_lower_bound
-from pgdyn.theory.paper_bounds import escape_integral
+from experiments import controlled_problems as paper
+from experiments import grids
+from experiments.made_by import recorded
+from pgdyn import Batch, flow_many, validate
+from pgdyn.theory.mediocre_lower_bounds import simple_lower_bound, stall_lower_bound
+from pgdyn.theory.no_mediocre_output import escape_integral
 from pgdyn.validate import Numbers
 
 PROBABILITIES = tuple(np.logspace(-1, -5.5, 37))
@@ -31,10 +30,14 @@ LATEST = 1e30
 
 
 def starts(initial_probabilities: Numbers, mediocre: float, bad_outputs: int) -> np.ndarray:
-    """[N, K] policies (p, mediocre, q, ..., q).
+    """Gives [N, K] policies (p, mediocre, q, ..., q).
 
     Raises:
         ValueError: if a p leaves nothing for the bad outputs.
+
+    Example:
+        >>> starts([0.1], 0.5, 2).round(3).tolist()
+        [[0.1, 0.5, 0.2, 0.2]]
     """
     best = validate.as_floats("initial_probabilities", initial_probabilities)
     rest = 1 - mediocre - best
@@ -44,16 +47,16 @@ def starts(initial_probabilities: Numbers, mediocre: float, bad_outputs: int) ->
 
 
 def local_exponents(times: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-    """-d log T / d log p_0 by central differences in logarithms (one-sided at the ends), along the last axis."""
+    """Gives -d log T / d log p_0 by central differences in logarithms, one-sided at the ends, along the last axis.
+
+    Example:
+        >>> local_exponents(np.array([1.0, 100.0]), np.array([1.0, 0.1])).round(3).tolist()
+        [2.0, 2.0]
+    """
     return -np.gradient(np.log(times), np.log(probabilities), axis=-1)
 
 
-def _lower_bounds(problems: Problem, target: float) -> tuple[np.ndarray, np.ndarray]:
-    both = jax.vmap(lambda p: (simple_lower_bound(p, jnp.asarray(target)), stall_lower_bound(p, jnp.asarray(target))))
-    first, second = both(problems)
-    return np.asarray(first), np.asarray(second)
-
-
+@recorded
 def run(
     bad_outputs: Sequence[int] = (1, 2, 3),
     initial_probabilities: Numbers = PROBABILITIES,
@@ -63,7 +66,7 @@ def run(
     rtol: float = 1e-8,
     atol: float = 1e-10,
 ) -> xarray.Dataset:
-    """Times to the target, their local exponents and the bounds, for every number of bad outputs and every start.
+    """Measures times to the target, their local exponents and bounds, for every number of bad outputs and every start.
 
     Args:
         bad_outputs: numbers n of bad outputs.
@@ -81,55 +84,47 @@ def run(
         ValueError: naming the setting that is wrong.
     """
     probabilities = validate.as_floats("initial_probabilities", initial_probabilities)
-    times, lower, simple, upper = [], [], [], []
-    for count in bad_outputs:
-        policies = starts(probabilities, mediocre, validate.count("bad_outputs", count, minimum=1))
-        reward = np.array([BEST, MEDIOCRE, *[BAD] * count])
-        proxy = np.array([BEST, BAD, *[BAD] * count])
-        problems = Problem.tabular(np.tile(policies, (2, 1))[:, None], reward)
-        proxies = np.repeat(np.stack([reward, proxy]), len(policies), axis=0)[:, None]
-        outcome = flow_many(
-            problems.with_proxy(proxies),
-            LATEST,
-            objective=Objective(),
-            target=target,
-            stop_at_target=True,
-            rtol=rtol,
-            atol=atol,
-        )
-        times.append(np.asarray(outcome.hitting_time).reshape(2, -1))
-        first, second = _lower_bounds(problems[: len(policies)], target)
-        simple.append(first)
-        lower.append(np.maximum(first, second))
-        # V_G >= target once pi(y*) is above the mass at which even the worst rest leaves V_G there.
-        reached = (target - BAD) / (BEST - BAD)
-        integral = np.asarray(escape_integral(jnp.asarray(probabilities), jnp.asarray(reached)))
-        upper.append(integral * (count + 1) / (count + 2) / (BEST - BAD))
-    hits = np.stack(times)
-    dims = ("bad_outputs", "training_reward", "initial_probability")
-    pair = ("bad_outputs", "initial_probability")
-    dataset = xarray.Dataset(
-        {
-            "hitting_time": (dims, hits, {"units": "1", "long_name": "time to the target"}),
-            "exponent": (dims, local_exponents(hits, probabilities), {"units": "1", "long_name": "-d log T / d log p"}),
-            "lower_bound": (pair, np.stack(lower), {"units": "1", "long_name": "lower bound, ground truth"}),
-            "simple_lower_bound": (
-                pair,
-                np.stack(simple),
-                {"units": "1", "long_name": "lower bound (i), ground truth"},
-            ),
-            "upper_bound": (pair, np.stack(upper), {"units": "1", "long_name": "upper bound, proxy"}),
-        },
-        coords={
-            "bad_outputs": list(bad_outputs),
-            "training_reward": np.array(REWARDS, dtype=object),
-            "initial_probability": (
-                "initial_probability",
-                probabilities,
-                {"units": "1", "long_name": "initial probability of y*"},
-            ),
-        },
+    rows = [
+        _row(validate.count("bad_outputs", count, minimum=1), probabilities, mediocre, target, rtol, atol)
+        for count in bad_outputs
+    ]
+    dataset = xarray.concat(rows, "bad_outputs", combine_attrs="drop_conflicts").assign_coords(
+        bad_outputs=list(bad_outputs),
+        training_reward=paper.labels(REWARDS),
+        initial_probability=(
+            "initial_probability",
+            probabilities,
+            {"units": "1", "long_name": "initial probability of y*"},
+        ),
     )
-    settings: dict[str, Any] = {"mediocre": mediocre, "target": target, "rtol": rtol, "atol": atol}
-    dataset.attrs.update(provenance.attributes(settings), dynamics="flow", target=target)
-    return dataset
+    hits = dataset["hitting_time"]
+    exponents = local_exponents(hits.values, probabilities)
+    return dataset.assign(exponent=(hits.dims, exponents, {"units": "1", "long_name": "-d log T / d log p"}))
+
+
+def _row(
+    count: int, probabilities: np.ndarray, mediocre: float, target: float, rtol: float, atol: float
+) -> xarray.Dataset:
+    """Gives the times and bounds with `count` bad outputs."""
+    policies = starts(probabilities, mediocre, count)
+    reward = np.array([BEST, MEDIOCRE, *[BAD] * count])
+    proxy = np.array([BEST, BAD, *[BAD] * count])
+    axes = {"training_reward": 2, "initial_probability": len(policies)}
+    proxies = np.repeat(np.stack([reward, proxy]), len(policies), axis=0)[:, None]
+    problems = Batch.tabular(np.tile(policies, (2, 1))[:, None], reward, proxies)
+    solution = flow_many(problems, LATEST, target=target, stop_at_target=True, rtol=rtol, atol=atol)
+    goal = jnp.asarray(target)
+    simple, stall = problems[: len(policies)].map(lambda p: (simple_lower_bound(p, goal), stall_lower_bound(p, goal)))
+    # V_G >= target once pi(y*) is above the mass at which even the worst rest leaves V_G there.
+    reached = (target - BAD) / (BEST - BAD)
+    integral = escape_integral(jnp.asarray(probabilities), jnp.asarray(reached))
+    upper = np.asarray(integral) * (count + 1) / (count + 2) / (BEST - BAD)
+
+    def along(values: np.ndarray, words: str) -> tuple[str, np.ndarray, dict[str, str]]:
+        return "initial_probability", np.asarray(values), {"units": "1", "long_name": words}
+
+    return grids.unstack(solution.to_dataset()[["hitting_time"]], axes).assign(
+        lower_bound=along(np.maximum(simple, stall), "lower bound, ground truth"),
+        simple_lower_bound=along(simple, "lower bound (i), ground truth"),
+        upper_bound=along(upper, "upper bound, proxy"),
+    )

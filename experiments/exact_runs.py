@@ -7,16 +7,14 @@ correspond to the time t = lr u. The two are different dynamics all the same, an
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 
-import equinox as eqx
-import jax
-import optax
 import xarray
-from jaxtyping import Array
 
 import pgdyn
-from experiments import log_time
-from pgdyn import Problem, Trajectory, validate
+from experiments import grids, log_time
+from pgdyn import Ascend, Batch, Solution
+from pgdyn.problem import FIELDS
 
 CORRESPONDENCE = (
     "One update of gradient ascent with learning rate lr is one Euler step of length lr of the gradient flow, so u "
@@ -25,8 +23,8 @@ CORRESPONDENCE = (
 
 
 def run(
-    problems: Problem,
-    dims: tuple[str, str],
+    problems: Batch,
+    axes: Mapping[str, int],
     *,
     steps: int,
     learning_rate: float,
@@ -35,11 +33,11 @@ def run(
     rtol: float = 1e-10,
     atol: float = 1e-12,
 ) -> xarray.Dataset:
-    """Both dynamics of every problem.
+    """Runs both dynamics on every problem.
 
     Args:
-        problems: a problem whose arrays have two leading axes (see `controlled_problems.grid`).
-        dims: their names.
+        problems: a batch, in C order of `axes`.
+        axes: name -> length of the axes of the grid.
         steps: updates of ascent; the flow runs to `learning_rate * steps`.
         learning_rate: of plain SGD.
         target: true value whose hitting times are wanted.
@@ -48,52 +46,31 @@ def run(
         atol: the flow's absolute tolerance.
 
     Returns:
-        Ascent's variables under the names of `Trajectory`'s fields, along "update"; the flow's under the same names
-        with "flow_" in front, along "time", whose second coordinate "equivalent_update" is time / learning_rate.
+        Ascent's variables under the names of `Solution`'s fields, along "update"; the flow's under the same names with
+        "flow_" in front, along "time", whose second coordinate "equivalent_update" is time / learning_rate.
 
     Raises:
         ValueError: on bad settings.
     """
-    steps = validate.count("steps", steps, minimum=1)
-    rate = validate.scalar("learning_rate", learning_rate, positive=True)
-    goal = validate.scalar("target", target)
-    ascended = _ascents(problems, rate, goal, steps).to_dataset(dims)
-    flowed = _flows(problems, rate * steps, goal, flow_saves, rtol, atol).to_dataset(dims)
-    flowed = flowed.drop_vars([field.name for field in dataclasses.fields(Problem)], errors="ignore")
-    flowed = flowed.rename({name: f"flow_{name}" for name in flowed.data_vars})
-    ascended = ascended.rename(time="update")
-    dataset = xarray.merge([ascended, flowed], combine_attrs="drop_conflicts")
-    equivalent = dataset["time"] / learning_rate
-    dataset = dataset.assign_coords(
-        equivalent_update=("time", equivalent.data, {"units": "update", "long_name": "updates of ascent at this time"})
+    ascent = Ascend(steps, target=target, learning_rate=learning_rate)
+
+    def part(updates: int, save_every: int) -> Solution:
+        return pgdyn.solve(problems, dataclasses.replace(ascent, steps=updates, save_every=save_every))
+
+    paths = grids.flow_paths(
+        problems, ascent.learning_rate * ascent.steps, target=target, saves=flow_saves, rtol=rtol, atol=atol
     )
-    dataset.attrs = {
-        **ascended.attrs,
-        "dynamics": "ascend (variables along update) and flow (variables flow_*, along time)",
-        "settings": {"ascend": {"optimizer": "sgd"}, "flow": {"rtol": rtol, "atol": atol, "solver": "Dopri8"}},
-        "correspondence": CORRESPONDENCE,
-        "learning_rate": learning_rate,
-        "steps": steps,
-        "target": target,
-    }
-    return dataset
-
-
-@eqx.filter_jit
-def _ascents(problems: Problem, learning_rate: Array, target: Array, steps: int) -> Trajectory:
-    def one(problem: Problem) -> Trajectory:
-        def part(updates: int, save_every: int) -> Trajectory:
-            optimizer = optax.sgd(learning_rate)
-            return pgdyn.ascend(problem, updates, optimizer=optimizer, target=target, save_every=save_every)
-
-        return log_time.join(part, steps)
-
-    return jax.vmap(jax.vmap(one))(problems)
-
-
-@eqx.filter_jit
-def _flows(problems: Problem, t1: Array, target: Array, saves: int, rtol: float, atol: float) -> Trajectory:
-    def one(problem: Problem) -> Trajectory:
-        return pgdyn.flow(problem, t1, target=target, saves=saves, rtol=rtol, atol=atol)
-
-    return jax.vmap(jax.vmap(one))(problems)
+    ascended, flowed = (
+        grids.unstack(solution.to_dataset(), axes) for solution in (log_time.join(part, ascent.steps), paths)
+    )
+    flowed = flowed.drop_vars(FIELDS, errors="ignore")
+    flowed = flowed.rename({name: f"flow_{name}" for name in flowed.data_vars})
+    dataset = xarray.merge([ascended.rename(time="update"), flowed], combine_attrs="drop_conflicts")
+    described = {"units": "update", "long_name": "updates of ascent at this time"}
+    return dataset.assign_coords(
+        equivalent_update=("time", dataset["time"].data / ascent.learning_rate, described)
+    ).assign_attrs(
+        dynamics="ascend (variables along update) and flow (variables flow_*, along time)",
+        settings={"ascend": ascended.attrs["settings"], "flow": flowed.attrs["settings"]},
+        correspondence=CORRESPONDENCE,
+    )

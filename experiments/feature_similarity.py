@@ -14,6 +14,7 @@ import xarray
 
 from experiments import controlled_problems as paper
 from experiments import exact_runs
+from experiments.made_by import recorded
 from pgdyn import Problem, validate
 from pgdyn.validate import Numbers
 
@@ -27,7 +28,12 @@ INITIAL_POLICY = paper.initial_policy(0.05)
 
 
 def similar_features(direction: tuple[float, float], best_norm: float = BEST_NORM, bad_outputs: int = 3) -> np.ndarray:
-    """[K, K] features: phi(y*) = best_norm e1, phi(y_med) = (c, s, 0, ...), the bad outputs the remaining axes."""
+    """Gives [K, K] features: phi(y*) = best_norm e1, phi(y_med) = (c, s, 0, ...), the bad outputs the remaining axes.
+
+    Example:
+        >>> similar_features((0.6, 0.8), bad_outputs=1).tolist()
+        [[1.5, 0.0, 0.0], [0.6, 0.8, 0.0], [0.0, 0.0, 1.0]]
+    """
     features = np.eye(2 + bad_outputs)
     features[0, 0] = best_norm
     features[1, :2] = direction
@@ -37,6 +43,7 @@ def similar_features(direction: tuple[float, float], best_norm: float = BEST_NOR
 FEATURES = {name: similar_features(direction) for name, direction in DIRECTIONS.items()}
 
 
+@recorded
 def run(
     features: Mapping[str, Numbers] = FEATURES,
     true_reward: Numbers = paper.TRUE_REWARD,
@@ -48,7 +55,7 @@ def run(
     target: float = paper.TARGET,
     output_names: Sequence[str] = paper.OUTPUT_NAMES,
 ) -> xarray.Dataset:
-    """Every set of features under every training reward, as gradient ascent and as gradient flow.
+    """Runs every set of features under every training reward, as gradient ascent and as gradient flow.
 
     Args:
         features: name -> [K, D], all of one shape.
@@ -73,8 +80,8 @@ def run(
     rows = [Problem.linear(matrix, true_reward, initial_policy=initial_policy) for matrix in features.values()]
     problems = paper.grid(rows, rewards)
     names = paper.output_labels(output_names, np.shape(true_reward)[-1])
-    dims = ("feature_set", "training_reward")
-    dataset = exact_runs.run(problems, dims, steps=steps, learning_rate=learning_rate, target=target)
+    axes = {"feature_set": len(features), "training_reward": len(rewards)}
+    dataset = exact_runs.run(problems, axes, steps=steps, learning_rate=learning_rate, target=target)
     best, second = np.argsort(-validate.as_floats("true_reward", true_reward), kind="stable")[:2]
     products = [float(np.dot(np.asarray(matrix)[best], np.asarray(matrix)[second])) for matrix in features.values()]
     described = {"units": "1", "long_name": "inner product of the features of the two best outputs"}

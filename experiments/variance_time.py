@@ -5,24 +5,25 @@ Three parts, on tabular policies with one prompt and times to a true value `gamm
 - scatter: random problems and proxies of many strengths; time against Var_0[r_P] beside the lower bounds of
   `variance_time_tabular` and `variance_time_general`;
 - slowness: one problem, proxies in the true order with all values below 1/T (accuracy 1), against a proxy that singles
-out the
-  best output and has the rest in reverse order (accuracy 2/K);
+  out the best output and has the rest in reverse order (accuracy 2/K);
 - pupils: two good outputs, two proxies that each reward one of them, and an initial policy that hardly knows the
-second.
+  second.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray
 
-from pgdyn import Problem, provenance, validate
-from pgdyn.dynamics.ensemble import flow_many
-from pgdyn.theory import predecessor
+from experiments import controlled_problems as paper
+from experiments import grids
+from experiments.made_by import recorded
+from pgdyn import Batch, Problem, flow_many, validate
+from pgdyn.theory import reward_variance, starts, teachers
 from pgdyn.validate import Numbers
 
 SLOWNESS = tuple(np.logspace(0, 3, 13))
@@ -31,63 +32,7 @@ LATEST = 1e12
 OUTPUTS = 5
 
 
-def _rise_times(problems: Problem, gamma: Any, settings: dict[str, Any]) -> np.ndarray:
-    target = np.asarray(jax.vmap(predecessor.initial_value)(problems)) + gamma
-    return np.asarray(flow_many(problems, LATEST, target=target, stop_at_target=True, **settings).hitting_time)
-
-
-def _scatter(count: int, gamma: float, rng: np.random.Generator, settings: dict[str, Any]) -> dict[str, np.ndarray]:
-    policies = rng.dirichlet(np.ones(OUTPUTS), count)
-    true = rng.uniform(-1, 1, (count, OUTPUTS))
-    # The best output is worth 1, so that the value can rise by gamma from every start.
-    true[np.arange(count), true.argmax(axis=1)] = 1.0
-    true -= np.maximum((policies * true).sum(axis=1) - (0.9 - gamma), 0)[:, None] * (true < 1)
-    true = np.clip(true, -1, 1)
-    strength = 10 ** rng.uniform(-2, 0, (count, 1))
-    proxy = strength * (0.7 * true + 0.3 * rng.uniform(-1, 1, true.shape))
-    problems = Problem.tabular(policies[:, None], true[:, None], proxy[:, None])
-    level = jnp.full(count, gamma)
-    return {
-        "time": _rise_times(problems, gamma, settings),
-        "variance": np.asarray(jax.vmap(predecessor.initial_variance)(problems)),
-        "tabular_bound": np.asarray(jax.vmap(predecessor.tabular_bound)(problems, level)),
-        "general_bound": np.asarray(jax.vmap(predecessor.general_bound)(problems, level, jnp.zeros(count))),
-    }
-
-
-def _slowness(slowness: np.ndarray, gamma: float, settings: dict[str, Any]) -> dict[str, np.ndarray]:
-    start = np.array([[0.05, 0.35, 0.3, 0.2, 0.1]])
-    true = np.array([[1.0, 0.2, -0.1, -0.5, -1.0]])
-    accurate = np.stack([np.asarray(predecessor.accurate_proxy(jnp.asarray(true), jnp.asarray(s))) for s in slowness])
-    spotlight = np.asarray(predecessor.spotlight_proxy(jnp.asarray(true), jnp.asarray(start)))
-    problems = Problem.tabular(start, true).with_proxy(np.concatenate([accurate, spotlight[None]]))
-    times = _rise_times(problems, gamma, settings)
-    upper = predecessor.spotlight_bound(problems[len(slowness)], jnp.asarray(gamma))
-    return {
-        "accurate_time": times[:-1],
-        "accurate_bound": 2 * -np.expm1(-gamma / 2) * slowness,
-        "inaccurate_time": times[-1],
-        "inaccurate_bound": np.asarray(upper),
-    }
-
-
-def _pupils(rare: np.ndarray, gamma: float, settings: dict[str, Any]) -> dict[str, np.ndarray]:
-    likely = 0.2
-    rest = (1 - likely - rare) / (OUTPUTS - 2)
-    policies = np.stack([np.full_like(rare, likely), rare, *[rest] * (OUTPUTS - 2)], axis=1)
-    true = np.array([1.0, 1.0, *[-0.5] * (OUTPUTS - 2)])
-    own, other = predecessor.teachers(OUTPUTS)
-    proxies = np.repeat(np.stack([own, other]), len(rare), axis=0)[:, None]
-    problems = Problem.tabular(np.tile(policies, (2, 1))[:, None], true).with_proxy(proxies)
-    times = _rise_times(problems, gamma, settings).reshape(2, -1)
-    level = jnp.full(len(rare), gamma)
-    return {
-        "pupil_time": times,
-        "own_bound": np.asarray(jax.vmap(predecessor.spotlight_bound)(problems[: len(rare)], level)),
-        "other_bound": np.asarray(jax.vmap(predecessor.tabular_bound)(problems[len(rare) :], level)),
-    }
-
-
+@recorded
 def run(
     problems: int = 600,
     slowness: Numbers = SLOWNESS,
@@ -98,7 +43,7 @@ def run(
     rtol: float = 1e-8,
     atol: float = 1e-10,
 ) -> xarray.Dataset:
-    """Times and bounds of the three parts.
+    """Measures the times of the three parts, beside their bounds.
 
     Args:
         problems: random problems of the scatter.
@@ -122,34 +67,84 @@ def run(
     validate.require("slowness", slow, slow >= 1, "it must be at least 1")
     probability = validate.as_floats("rare", rare)
     validate.require("rare", probability, (probability > 0) & (probability < 0.5), "it must lie between 0 and 1/2")
-    settings = {"rtol": rtol, "atol": atol}
-    parts = {
-        ("problem",): _scatter(problems, gamma, np.random.default_rng(seed), settings),
-        ("slowness",): _slowness(slow, gamma, settings),
-        ("rare_probability",): _pupils(probability, gamma, settings),
-    }
-    variables: dict[str, Any] = {}
-    for dims, part in parts.items():
-        for name, values in part.items():
-            words = {"units": "1", "long_name": name.replace("_", " ")}
-            variables[name] = (
-                (("teacher",) if values.ndim == 2 else ()) + (dims if values.ndim else ()),
-                values,
-                words,
-            )
-    dataset = xarray.Dataset(
-        variables,
-        coords={
-            "slowness": ("slowness", slow, {"units": "1", "long_name": "T, values below 1/T"}),
-            "rare_probability": (
-                "rare_probability",
-                probability,
-                {"units": "1", "long_name": "probability of the rare output"},
-            ),
-            "teacher": np.array(["own", "other"], dtype=object),
-        },
+    tolerances = {"rtol": rtol, "atol": atol}
+    parts = [
+        _scatter(problems, gamma, np.random.default_rng(seed), tolerances),
+        _slowness(slow, gamma, tolerances),
+        _pupils(probability, gamma, tolerances),
+    ]
+    dataset = xarray.merge(parts, combine_attrs="drop_conflicts").assign_coords(
+        slowness=("slowness", slow, {"long_name": "T, values below 1/T"}),
+        rare_probability=("rare_probability", probability, {"long_name": "probability of the rare output"}),
+        teacher=paper.labels(["own", "other"]),
     )
-    dataset.attrs.update(
-        provenance.attributes({"gamma": gamma, "seed": seed, **settings}), dynamics="flow", gamma=gamma
-    )
+    for name, variable in dataset.variables.items():
+        variable.attrs = {"units": "1", "long_name": str(name).replace("_", " "), **variable.attrs}
     return dataset
+
+
+def _scatter(count: int, gamma: float, rng: np.random.Generator, tolerances: dict[str, float]) -> xarray.Dataset:
+    policies = rng.dirichlet(np.ones(OUTPUTS), count)
+    true = rng.uniform(-1, 1, (count, OUTPUTS))
+    # The best output is worth 1, so that the value can rise by gamma from every start.
+    true[np.arange(count), true.argmax(axis=1)] = 1.0
+    true -= np.maximum((policies * true).sum(axis=1) - (0.9 - gamma), 0)[:, None] * (true < 1)
+    true = np.clip(true, -1, 1)
+    strength = 10 ** rng.uniform(-2, 0, (count, 1))
+    proxy = strength * (0.7 * true + 0.3 * rng.uniform(-1, 1, true.shape))
+    problems = Batch.tabular(policies[:, None], true[:, None], proxy[:, None])
+    return (
+        _rise_times(problems, gamma, tolerances)
+        .rename(run="problem", hitting_time="time")
+        .assign(
+            variance=("problem", _of_each(problems, starts.initial_variance)),
+            tabular_bound=("problem", _of_each(problems, reward_variance.tabular_bound, gamma)),
+            general_bound=("problem", _of_each(problems, reward_variance.general_bound, gamma, 0.0)),
+        )
+    )
+
+
+def _slowness(slowness: np.ndarray, gamma: float, tolerances: dict[str, float]) -> xarray.Dataset:
+    start = np.array([[0.05, 0.35, 0.3, 0.2, 0.1]])
+    true = np.array([[1.0, 0.2, -0.1, -0.5, -1.0]])
+    accurate = np.stack([np.asarray(teachers.accurate_proxy(jnp.asarray(true), jnp.asarray(s))) for s in slowness])
+    spotlight = np.asarray(teachers.spotlight_proxy(jnp.asarray(true), jnp.asarray(start)))
+    problem = Problem.tabular(start, true)
+    problems = Batch.sharing(problem, proxy_reward=np.concatenate([accurate, spotlight[None]]))
+    runs = _rise_times(problems, gamma, tolerances)
+    upper = teachers.spotlight_bound(problems[len(slowness)], jnp.asarray(gamma))
+    accurate_runs = runs.isel(run=slice(-1)).rename(run="slowness", hitting_time="accurate_time")
+    return accurate_runs.assign(
+        accurate_bound=("slowness", 2 * -np.expm1(-gamma / 2) * slowness),
+        inaccurate_time=runs["hitting_time"].isel(run=-1),
+        inaccurate_bound=((), np.asarray(upper)),
+    )
+
+
+def _pupils(rare: np.ndarray, gamma: float, tolerances: dict[str, float]) -> xarray.Dataset:
+    likely = 0.2
+    rest = (1 - likely - rare) / (OUTPUTS - 2)
+    policies = np.stack([np.full_like(rare, likely), rare, *[rest] * (OUTPUTS - 2)], axis=1)
+    true = np.array([1.0, 1.0, *[-0.5] * (OUTPUTS - 2)])
+    own_and_other = teachers.teachers(OUTPUTS)
+    proxies = np.repeat(np.stack(own_and_other), len(rare), axis=0)
+    problems = Batch.tabular(np.tile(policies, (2, 1))[:, None], true, proxies[:, None])
+    axes = {"teacher": 2, "rare_probability": len(rare)}
+    runs = grids.unstack(_rise_times(problems, gamma, tolerances), axes).rename(hitting_time="pupil_time")
+    own, other = problems[: len(rare)], problems[len(rare) :]
+    return runs.assign(
+        own_bound=("rare_probability", _of_each(own, teachers.spotlight_bound, gamma)),
+        other_bound=("rare_probability", _of_each(other, reward_variance.tabular_bound, gamma)),
+    )
+
+
+def _rise_times(problems: Batch, gamma: float, tolerances: dict[str, float]) -> xarray.Dataset:
+    """Gives `hitting_time` over "run": when the true value has risen by gamma."""
+    target = _of_each(problems, starts.initial_value) + gamma
+    solution = flow_many(problems, LATEST, target=target, stop_at_target=True, **tolerances)
+    return solution.to_dataset()[["hitting_time"]]
+
+
+def _of_each(problems: Batch, function: Callable[..., Any], *numbers: float) -> np.ndarray:
+    """Gives [N], `function(problem, *numbers)` of every problem."""
+    return np.asarray(problems.map(lambda problem: function(problem, *map(jnp.asarray, numbers))))

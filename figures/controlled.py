@@ -8,7 +8,8 @@ from __future__ import annotations
 import xarray
 from matplotlib.figure import Figure
 
-from figures import direct_labels, panels, style
+from figures import panels, style
+from pgdyn.plot import labels
 
 
 @style.styled
@@ -19,7 +20,7 @@ def draw(dataset: xarray.Dataset) -> Figure:
     last = float(dataset["update"][-1])
     figure = Figure(figsize=(style.WIDTH, 1.75 * (1 + len(rewards)) + 0.35), layout="constrained")
     axes = figure.subplots(1 + len(rewards), len(starts), sharex=True, sharey="row", squeeze=False)
-    labels = []
+    labelled = []
     for column, start in enumerate(starts):
         one = dataset.isel(initial_probability=column)
         panel = axes[0, column]
@@ -32,7 +33,7 @@ def draw(dataset: xarray.Dataset) -> Figure:
             lines.append((panels.curve_pair(panel, run["true_value"], run["flow_true_value"], color), reward))
         colors = [style.reward_color(reward, i) for i, reward in enumerate(rewards)]
         panels.mark_hits(panel, list(one["hitting_time"].values), dataset.attrs["target"], colors)
-        labels.append((panel, lines))
+        labelled.append((panel, lines))
         for i, panel in enumerate(axes[1:, column]):
             run = one.isel(training_reward=i)
             panels.probability_frame(panel, last)
@@ -43,7 +44,7 @@ def draw(dataset: xarray.Dataset) -> Figure:
                 line = panels.curve_pair(panel, ascent.isel(output=index), flow.isel(output=index), color)
                 if label is not None:
                     named.append((line, label))
-            labels.append((panel, named))
+            labelled.append((panel, named))
     axes[0, 0].set_ylabel("true value $V$,\nby training reward")
     for row, reward in enumerate(rewards, start=1):
         axes[row, 0].set_ylabel(f"probability,\ntrained on {reward}")
@@ -51,7 +52,7 @@ def draw(dataset: xarray.Dataset) -> Figure:
         panel.set_xlabel("updates")
     panels.letters(list(axes.ravel()))
     panels.footnote(figure, panels.LINES + panels.dots(dataset))
-    renderer = direct_labels.settle(figure)
-    for panel, curves in labels:
-        direct_labels.place(panel, renderer, curves, optional=panel not in axes[:, 0])
+    renderer = labels.settle(figure)
+    for panel, curves in labelled:
+        labels.beside(panel, renderer, curves, optional=panel not in axes[:, 0])
     return figure

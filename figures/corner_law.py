@@ -5,8 +5,9 @@ from __future__ import annotations
 import xarray
 from matplotlib.figure import Figure
 
-from figures import direct_labels, panels, style
+from figures import panels, style
 from figures.escape_times import count_color, count_text
+from pgdyn.plot import labels, palette
 
 
 @style.styled
@@ -49,13 +50,13 @@ def draw(dataset: xarray.Dataset) -> Figure:
     ratio.set_xscale("log")
     spread = 1.3e4 * float(abs(dataset["escape_time"] / dataset["predicted_escape_time"] - 1).max())
     ratio.set_ylim(-spread, spread)
-    ratio.axhline(0, color=style.GREY, linewidth=0.6, linestyle=(0, (1, 2)), zorder=0)
+    ratio.axhline(0, color=palette.GREY, linewidth=0.6, linestyle=(0, (1, 2)), zorder=0)
     ratio.set_xlabel("escape time $T$ by the closed form")
     ratio.set_ylabel(r"measured / closed form $- 1$, in $10^{-4}$")
     panels.letters([path, ratio])
     words = r"dots: flow from random gaps and masses of $n$ bad outputs;  curves: closed form for rare $y^{\!\ast}$"
     panels.footnote(figure, words)
-    renderer = direct_labels.settle(figure)
-    direct_labels.place(path, renderer, curves, size=9.5)
-    direct_labels.place(ratio, renderer, clouds, size=9.5)
+    renderer = labels.settle(figure)
+    labels.beside(path, renderer, curves, size=9.5)
+    labels.beside(ratio, renderer, clouds, size=9.5)
     return figure

@@ -10,16 +10,17 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from figures import direct_labels, panels, style
+from figures import panels, style
+from pgdyn.plot import labels, palette
 
 _COLORS = {
-    "ground truth": style.BLACK,
-    "truth, centred": style.BLACK,
-    "truth, stretched": style.GREY,
-    "paper's proxy": style.VERMILLION,
-    "paper's proxy, stretched": style.BLUE,
-    "best single error": style.GREEN,
-    "designed": style.PURPLE,
+    "ground truth": palette.BLACK,
+    "truth, centred": palette.BLACK,
+    "truth, stretched": palette.GREY,
+    "paper's proxy": palette.VERMILLION,
+    "paper's proxy, stretched": palette.BLUE,
+    "best single error": palette.GREEN,
+    "designed": palette.PURPLE,
 }
 _FIRST = 0.3  # where the time axes begin
 
@@ -32,19 +33,19 @@ def draw(dataset: xarray.Dataset) -> Figure:
     heights = [max(len(rows), 3) + 2.2 for rows in groups]
     figure = Figure(figsize=(style.WIDTH, 0.55 + 0.3 * sum(heights)), layout="constrained")
     axes = figure.subplots(len(tasks), 2, squeeze=False, width_ratios=(1.0, 1.15), height_ratios=heights)
-    labels = []
+    labelled = []
     for (rewards, paths), task, rows in zip(axes, tasks, groups, strict=True):
         one = dataset.sel(task=task)
         _rewards(rewards, one, rows)
         rewards.set_title(_task(one, dataset.attrs["target"]), loc="left")
-        labels.append((paths, _paths(paths, one, rows, dataset)))
+        labelled.append((paths, _paths(paths, one, rows, dataset)))
     for panel in axes[:, 1]:
         panel.set_xlabel("time (gradient flow)")
     panels.letters(list(axes[:, 0]))
     panels.footnote(figure, "rewards alike up to a constant share a row: they make the same flow")
-    renderer = direct_labels.settle(figure)
-    for panel, curves in labels:
-        direct_labels.place(panel, renderer, curves, size=8.5, optional=True)
+    renderer = labels.settle(figure)
+    for panel, curves in labelled:
+        labels.beside(panel, renderer, curves, size=8.5, optional=True)
     return figure
 
 
@@ -132,7 +133,7 @@ def _paths(axes: Axes, one: xarray.Dataset, rows: list[list[str]], dataset: xarr
     axes.set_yticks([-0.5, 0, 0.5, 1])
     axes.set_ylabel("true value $V$")
     if np.isfinite(horizon):
-        axes.axvline(horizon, color=style.GREY, linewidth=0.7, linestyle=(0, (1, 2)), zorder=0)
+        axes.axvline(horizon, color=palette.GREY, linewidth=0.7, linestyle=(0, (1, 2)), zorder=0)
         times, values = dataset["design_horizon"].values, dataset["design_value"].values
         axes.plot(
             times, values, linestyle="", marker="D", markersize=4.4, markerfacecolor="white",

@@ -18,32 +18,41 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from figures import direct_labels, panels, style
+from figures import panels, style
+from pgdyn.plot import labels, palette
 
 WORK_PRECISION_CASE = "standard-1e4"
-_COLORS = {
-    "pgdyn engine": style.BLUE,
-    "diffrax vmap": style.VERMILLION,
-    "Numba kernel": style.GREEN,
-    "SciPy loop": style.PURPLE,
-    "ascent scan": style.GREY,
+# A colour for each peer; its second method is dashed.
+_STYLES = {
+    "pgdyn engine": (palette.BLUE, "-"),
+    "diffrax Tsit5": (palette.VERMILLION, "-"),
+    "diffrax Dopri8": (palette.VERMILLION, "--"),
+    "plain engine": (palette.ORANGE, "-"),
+    "Numba order 5": (palette.GREEN, "-"),
+    "Numba order 8": (palette.GREEN, "--"),
+    "SciPy loop": (palette.PURPLE, "-"),
+    "ascent scan": (palette.GREY, "-"),
 }
 _DEFAULT = 1e-6
 
 
 @style.styled
 def work_precision(timings: pandas.DataFrame) -> Figure:
-    """Seconds for the batch of the standard case against the error that 99 % of its problems keep, by tolerance."""
+    """Seconds for the batch of the standard case against the error that 99 % of its problems keep, by tolerance.
+
+    Args:
+        timings: the table ensemble_timings.csv of the benchmark.
+    """
     rows = timings.query("case == @WORK_PRECISION_CASE and warm_s.notna()")
     figure = Figure(figsize=(0.72 * style.WIDTH, 3.6), layout="constrained")
     axes = figure.subplots()
     axes.set(xscale="log", yscale="log")
     curves: list[tuple[Line2D, str]] = []
-    for peer, color in _COLORS.items():
+    for peer, (color, dashes) in _STYLES.items():
         own = rows.query("peer == @peer").sort_values("rtol", ascending=False)
         if own.empty:
             continue
-        (line,) = axes.plot(own["error_p99"], own["warm_s"], color=color, marker="o", markersize=3)
+        (line,) = axes.plot(own["error_p99"], own["warm_s"], color=color, linestyle=dashes, marker="o", markersize=3)
         default = own.query("abs(rtol / @_DEFAULT - 1) < 1e-3")
         axes.plot(default["error_p99"], default["warm_s"], "o", color=color, markersize=6.5, zorder=3)
         curves.append((line, peer))
@@ -59,7 +68,11 @@ def work_precision(timings: pandas.DataFrame) -> Figure:
 
 @style.styled
 def scaling(timings: pandas.DataFrame) -> Figure:
-    """Microseconds a trajectory against N, standard problems at a relative tolerance of 1e-6."""
+    """Microseconds a trajectory against N, standard problems at a relative tolerance of 1e-6.
+
+    Args:
+        timings: the table ensemble_timings.csv of the benchmark.
+    """
     rows = timings.query("workload == 'standard' and warm_s.notna() and abs(rtol / @_DEFAULT - 1) < 1e-3")
     # One size may have been timed in several cases; the scaling case comes last, and its own number is the one to show.
     rows = rows.drop_duplicates(["peer", "problems"], keep="last")
@@ -67,12 +80,12 @@ def scaling(timings: pandas.DataFrame) -> Figure:
     axes = figure.subplots()
     axes.set(xscale="log", yscale="log")
     curves: list[tuple[Line2D, str]] = []
-    for peer, color in _COLORS.items():
+    for peer, (color, dashes) in _STYLES.items():
         own = rows.query("peer == @peer").sort_values("problems")
         if len(own) < 2:
             continue
         each = own["warm_s"] / own["problems"] * 1e6
-        (line,) = axes.plot(own["problems"], each, color=color, marker="o", markersize=3)
+        (line,) = axes.plot(own["problems"], each, color=color, linestyle=dashes, marker="o", markersize=3)
         curves.append((line, peer))
     axes.set_xlabel("number of problems $N$")
     axes.set_ylabel(r"time a trajectory, $\mu$s")
@@ -92,7 +105,7 @@ def _powers(axes: Axes) -> None:
 
 
 def _name(figure: Figure, axes: Axes, curves: Sequence[tuple[Line2D, str]]) -> None:
-    renderer = direct_labels.settle(figure)
+    renderer = labels.settle(figure)
     long = [curve for curve in curves if len(np.asarray(curve[0].get_xdata())) > 1]
     for line, words in curves:
         if len(x := np.asarray(line.get_xdata(), float)) == 1:
@@ -100,9 +113,9 @@ def _name(figure: Figure, axes: Axes, curves: Sequence[tuple[Line2D, str]]) -> N
             label = axes.annotate(
                 words, (x[0], y), (0, -5), textcoords="offset points", ha="center", va="top", size=9.5
             )
-            label.set(color=line.get_color(), path_effects=style.HALO)
+            label.set(color=line.get_color(), path_effects=labels.HALO)
     single = [line for line, _ in curves if len(np.asarray(line.get_xdata())) == 1]
-    direct_labels.place(axes, renderer, long, avoid=single)
+    labels.beside(axes, renderer, long, avoid=single)
 
 
 def write(folder: pathlib.Path) -> list[pathlib.Path]:

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from figures import style
+from pgdyn.plot import palette
 
 _CATEGORIES = ("harmful", "benign", "beneficial")
 _ORDER = (
@@ -18,7 +19,7 @@ _ORDER = (
     "none",
     "escapes mediocrity",
 )
-_COLORS = {"harmful": style.VERMILLION, "benign": style.GREY, "beneficial": style.BLUE}
+_COLORS = {"harmful": palette.VERMILLION, "benign": palette.GREY, "beneficial": palette.BLUE}
 
 _FEW = 30  # errors; shares of fewer are pale
 
@@ -60,7 +61,7 @@ def draw(dataset: xarray.Dataset) -> Figure:
     figure.legend(handles, _CATEGORIES, loc="outside upper center", ncols=3, frameon=False)
     axes.annotate(
         "errors", (1, 1), (5, 3), xycoords="axes fraction", textcoords="offset points", ha="left", va="bottom",
-        size=8.5, color="#444444",
+        size=8.5, color=palette.INK,
     )  # fmt: skip
     axes.set_title(f"{len(category):,} random errors; {agreement:.1%} as predicted", size=9.5, loc="left")
     return figure

@@ -10,7 +10,8 @@ from matplotlib.colors import BoundaryNorm
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from figures import direct_labels, style
+from figures import style
+from pgdyn.plot import labels, palette
 
 _ONLY_PROXY, _ONLY_TRUTH, _NEITHER = "#001B3A", "#3D0010", "#DDDDDD"  # beyond either end of the colours; off them
 _DASHED, _DOTTED = (0, (5, 2)), (0, (1, 1.6))
@@ -18,8 +19,8 @@ _MOST_DECADES = 10
 _SINGLE = {  # colour, line and words of each output that is changed
     "y*": (style.output_color("y*"), "-", style.output_text("y*")),
     "y_med": (style.output_color("y_med"), "-", style.output_text("y_med")),
-    "bad, rare": (style.GREY, (0, (4, 2)), "a rare bad output"),
-    "bad": (style.PURPLE, "-", "a bad output"),
+    "bad, rare": (palette.GREY, (0, (4, 2)), "a rare bad output"),
+    "bad": (palette.PURPLE, "-", "a bad output"),
 }
 
 
@@ -65,7 +66,7 @@ def draw(dataset: xarray.Dataset) -> Figure:
         axes.set_xlabel(r"initial probability of $y^{\!\ast}$")
         law = _law(axes, x, y, dataset["law_speedup"].transpose("mediocre_reward", name).values, dataset["unstalled"])
         note = r"solid: speed-up 1, at the true reward 0.8 of $y_{\mathrm{med}}$" + law
-    figure.supxlabel(note, fontsize=8.5, color="#444444")
+    figure.supxlabel(note, fontsize=8.5, color=palette.INK)
     handles = []
     for where, color, words in (
         (np.isposinf(field), _ONLY_PROXY, "only the proxy arrives"),
@@ -76,7 +77,7 @@ def draw(dataset: xarray.Dataset) -> Figure:
             handles.append(Patch(color=color, label=words))
     if handles:
         figure.legend(handles=handles, loc="outside upper center", ncols=3, frameon=False, fontsize=8.5)
-    direct_labels.settle(figure)  # words along a curve need the final proportions of the axes
+    labels.settle(figure)  # words along a curve need the final proportions of the axes
     if not similar:
         words = r"below: $y^{\!\ast}$ gains on $y_{\mathrm{med}}$ from the start"
         _along(axes, x, dataset["unstalled"].values, words, 0.8)
@@ -115,9 +116,9 @@ def draw_single(dataset: xarray.Dataset) -> Figure:
     axes.set_xlabel("new proxy reward of one output")
     axes.set_ylabel(f"time to true value {dataset.attrs['target']:g}")
     figure.supxlabel(
-        "circles: no error, the output's true reward;  crosses: theory's table", fontsize=8.5, color="#444444"
+        "circles: no error, the output's true reward;  crosses: theory C7", fontsize=8.5, color=palette.INK
     )
-    direct_labels.place(axes, direct_labels.settle(figure), curves)
+    labels.beside(axes, labels.settle(figure), curves)
     return figure
 
 
@@ -129,7 +130,7 @@ def _above(axes: Axes, place: float, words: str) -> None:
     """A dashed vertical line at `place`, its words above the axes."""
     low, high = axes.get_xlim()
     if low < place < high:
-        axes.axvline(place, color="black", linewidth=1.0, linestyle=_DASHED, path_effects=style.HALO)
+        axes.axvline(place, color="black", linewidth=1.0, linestyle=_DASHED, path_effects=labels.HALO)
         axes.annotate(
             words, (place, 1), (0, 4), xycoords=("data", "axes fraction"), textcoords="offset points", ha="center",
             va="bottom", size=8.5,
@@ -138,7 +139,7 @@ def _above(axes: Axes, place: float, words: str) -> None:
 
 def _along(axes: Axes, x: np.ndarray, y: np.ndarray, words: str, share: float) -> None:
     """A dashed convex curve with words under it and along it, `share` of the way from its first point to its last."""
-    axes.plot(x, y, color="black", linewidth=1.0, linestyle=_DASHED, path_effects=style.HALO)
+    axes.plot(x, y, color="black", linewidth=1.0, linestyle=_DASHED, path_effects=labels.HALO)
     place = round(share * (len(x) - 1))
     reach = len(x) // 20 + 1
     near = np.clip([place - reach, place + reach], 0, len(x) - 1)
@@ -161,7 +162,7 @@ def _law(axes: Axes, x: np.ndarray, y: np.ndarray, law: np.ndarray, unstalled: x
     drawn = axes.contour(
         x, y, np.ma.masked_invalid(field), levels, colors="black", linewidths=1.0, linestyles=[_DOTTED]
     )
-    labels = axes.clabel(drawn, fmt=lambda level: f"$10^{{{level:.0f}}}$", fontsize=8, inline_spacing=2)
-    for label in labels:
-        label.set_path_effects([*style.HALO])
+    texts = axes.clabel(drawn, fmt=lambda level: f"$10^{{{level:.0f}}}$", fontsize=8, inline_spacing=2)
+    for text in texts:
+        text.set_path_effects([*labels.HALO])
     return ";  dotted: speed-up by the corner law"

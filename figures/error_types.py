@@ -10,9 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from figures import direct_labels, panels, style
+from figures import panels, style
+from pgdyn.plot import labels, palette
 
-CHANGED = style.PURPLE  # the bad output whose reward is wrong
+CHANGED = palette.PURPLE  # the bad output whose reward is wrong
 _NUMERALS = {"reward hacking": "I", "stalling": "II", "never attracts": "I", "negligible probability": "II"}
 _WORDS = {
     "reward hacking": "a bad output is rated best",
@@ -31,13 +32,13 @@ def draw(dataset: xarray.Dataset) -> Figure:
     figure = Figure(figsize=(style.WIDTH, 0.75 + 1.6 * len(names)), layout="constrained")
     figure.set_layout_engine("constrained", h_pad=0.05, hspace=0.03)
     axes = figure.subplots(len(names), 3, squeeze=False, width_ratios=(0.95, 1.25, 1.25))
-    labels = []
+    labelled = []
     for row, name in enumerate(names):
         one = dataset.sel(type=name)
         rewards, value, policy = axes[row]
         _rewards(rewards, one, last=row == len(names) - 1)
-        labels.append((value, _values(value, one, dataset)))
-        labels.append((policy, _policy(policy, one)))
+        labelled.append((value, _values(value, one, dataset)))
+        labelled.append((policy, _policy(policy, one)))
         rewards.set_title(" \n ", size=9.5)  # room for the row's two lines of words, which span all columns
         _above(rewards, 15, _headline(name, one), size=9.5, fontweight="bold")
         _above(rewards, 4, _findings(name, one), size=8.5)
@@ -56,9 +57,9 @@ def draw(dataset: xarray.Dataset) -> Figure:
     note = f"dots: time when the true value reaches {dataset.attrs['target']:g};  benign: times less than "
     note += f"{dataset.attrs['tolerance']:.0%} apart;  circles: true rewards, diamonds: proxy"
     panels.footnote(figure, note)
-    renderer = direct_labels.settle(figure)
-    for panel, curves in labels:
-        direct_labels.place(panel, renderer, curves, size=8.5)
+    renderer = labels.settle(figure)
+    for panel, curves in labelled:
+        labels.beside(panel, renderer, curves, size=8.5)
     return figure
 
 
@@ -104,7 +105,7 @@ def _rewards(axes: Axes, one: xarray.Dataset, last: bool) -> None:
     truth, proxy = one["true_reward"].values, one["proxy_reward"].values
     places = np.arange(len(truth))
     changed = int(one["changed_output"])
-    axes.axhline(0, color=style.GREY, linewidth=0.4, zorder=0)
+    axes.axhline(0, color=palette.GREY, linewidth=0.4, zorder=0)
     axes.plot(places, proxy, linestyle="", marker="D", markersize=4.2, color=style.reward_color("proxy"), zorder=3)
     axes.plot(
         places, truth, linestyle="", marker="o", markersize=7, markerfacecolor="none",
@@ -180,8 +181,10 @@ def _policy(axes: Axes, one: xarray.Dataset) -> list[tuple[Line2D, str]]:
     for index in np.argsort(np.arange(len(truth)) == changed, kind="stable"):  # the changed output is drawn on top
         name = str(one["output"].values[index])
         bad = truth[index] <= truth.min()
-        color = (CHANGED if index == changed else style.GREY) if bad else style.output_color(name)
-        (line,) = axes.plot(one["time"], chances[:, index], color=color, linewidth=1.6 if color != style.GREY else 1.0)
+        color = (CHANGED if index == changed else palette.GREY) if bad else style.output_color(name)
+        (line,) = axes.plot(
+            one["time"], chances[:, index], color=color, linewidth=1.6 if color != palette.GREY else 1.0
+        )
         if index == changed or not bad:
             named.append((line, "changed" if bad else style.output_text(name)))
         elif not seen_bad:

@@ -7,10 +7,11 @@ import xarray
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from figures import direct_labels, panels, style
+from figures import panels, style
+from pgdyn.plot import labels, palette
 
 PAPER_EXPONENT = 14 / 13
-_COUNTS = (style.BLUE, style.GREEN, style.PURPLE, style.ORANGE)
+_COUNTS = (palette.BLUE, palette.GREEN, palette.PURPLE, palette.ORANGE)
 
 
 def count_color(index: int) -> str:
@@ -30,7 +31,7 @@ def draw(dataset: xarray.Dataset) -> Figure:
     axes = figure.subplots(2, 2, height_ratios=(1.75, 1), sharex=True)
     p = dataset["initial_probability"].values
     counts = [int(n) for n in dataset["bad_outputs"].values]
-    labels = []
+    labelled = []
     for column, reward in enumerate(str(name) for name in dataset["training_reward"].values):
         times, slopes = axes[:, column]
         lines, tracks = [], []
@@ -49,7 +50,7 @@ def draw(dataset: xarray.Dataset) -> Figure:
         references = _exponents(slopes, counts if column == 0 else [0])
         times.set_title("trained on the ground truth" if column == 0 else "trained on the proxy")
         times.set_yscale("log")
-        labels += [(times, lines + bounds, []), (slopes, tracks, references)]
+        labelled += [(times, lines + bounds, []), (slopes, tracks, references)]
     axes[0, 0].set_ylabel(f"time until $V \\geq {dataset.attrs['target']:g}$")
     axes[1, 0].set_ylabel(r"$-\,\mathrm{d}\ln T \,/\, \mathrm{d}\ln \pi_0(y^{\!\ast})$")
     for panel in axes[1]:
@@ -61,21 +62,21 @@ def draw(dataset: xarray.Dataset) -> Figure:
         panel.set_ylim(float(shown.min()) - 0.15 * (1 + max(counts) * (column == 0)), float(shown.max()) + 0.25)
     panels.letters(list(axes.ravel()))
     panels.footnote(figure, "gradient flow;  $n$: number of bad outputs;  black lines: rigorous bounds")
-    renderer = direct_labels.settle(figure)
-    for panel, curves, avoid in labels:
-        direct_labels.place(panel, renderer, curves, avoid=avoid, size=8.5)
+    renderer = labels.settle(figure)
+    for panel, curves, avoid in labelled:
+        labels.beside(panel, renderer, curves, avoid=avoid, size=8.5)
     return figure
 
 
 def _lower(axes: Axes, dataset: xarray.Dataset, p: np.ndarray) -> list:
     """The lower bound for the fewest bad outputs, and a line of the paper's exponent through its end."""
     bound = dataset["lower_bound"].isel(bad_outputs=0).values
-    (lower,) = axes.plot(p, bound, color=style.BLACK, linewidth=1.0)
-    axes.fill_between(p, 0.5, bound, color=style.GREY, alpha=0.12, linewidth=0)
+    (lower,) = axes.plot(p, bound, color=palette.BLACK, linewidth=1.0)
+    axes.fill_between(p, 0.5, bound, color=palette.GREY, alpha=0.12, linewidth=0)
     (power,) = axes.plot(
         p,
         3 * bound[0] * (p / p[0]) ** -PAPER_EXPONENT,
-        color=style.VERMILLION,
+        color=palette.VERMILLION,
         linewidth=1.0,
         linestyle=(0, (4, 2.2)),
     )
@@ -86,12 +87,12 @@ def _lower(axes: Axes, dataset: xarray.Dataset, p: np.ndarray) -> list:
 def _upper(axes: Axes, dataset: xarray.Dataset, p: np.ndarray) -> list:
     """The upper bound for the most bad outputs."""
     bound = dataset["upper_bound"].isel(bad_outputs=-1).values
-    (upper,) = axes.plot(p, bound, color=style.BLACK, linewidth=1.0)
+    (upper,) = axes.plot(p, bound, color=palette.BLACK, linewidth=1.0)
     top = float(bound.max()) * 4
-    axes.fill_between(p, bound, top, color=style.GREY, alpha=0.12, linewidth=0)
+    axes.fill_between(p, bound, top, color=palette.GREY, alpha=0.12, linewidth=0)
     axes.set_ylim(float(dataset["hitting_time"].sel(training_reward="proxy").min()) / 3, top)
     return [(upper, f"upper bound, $n = {int(dataset['bad_outputs'][-1])}$")]
 
 
 def _exponents(axes: Axes, counts: list[int]) -> list:
-    return [axes.axhline(n + 1, color=style.GREY, linewidth=0.6, linestyle=(0, (1, 2)), zorder=0) for n in counts]
+    return [axes.axhline(n + 1, color=palette.GREY, linewidth=0.6, linestyle=(0, (1, 2)), zorder=0) for n in counts]

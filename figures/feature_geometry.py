@@ -7,8 +7,9 @@ import xarray
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from figures import direct_labels, panels, style
+from figures import panels, style
 from figures.escape_times import count_color, count_text
+from pgdyn.plot import labels, palette
 
 
 @style.styled
@@ -37,7 +38,7 @@ def draw(dataset: xarray.Dataset) -> Figure:
     top = 1.08 * float(np.nanmax(dataset["exponent"]))
     escape.set_ylim(0, top)
     escape.set_xlim(inner.min(), inner.max() + 0.02)
-    one = escape.axhline(1, color=style.VERMILLION, linewidth=0.8, linestyle=(0, (4, 2.2)), zorder=0)
+    one = escape.axhline(1, color=palette.VERMILLION, linewidth=0.8, linestyle=(0, (4, 2.2)), zorder=0)
     escape.annotate(
         "proxy that rates $y_{\\mathrm{med}}$ low: exponent 1",
         (inner.min(), 1),
@@ -45,8 +46,8 @@ def draw(dataset: xarray.Dataset) -> Figure:
         textcoords="offset points",
         va="top",
         size=8,
-        color=style.VERMILLION,
-        path_effects=style.HALO,
+        color=palette.VERMILLION,
+        path_effects=labels.HALO,
     )
     escape.annotate(
         "shaded: permanent\nstall, $\\kappa < -H = -1/n$",
@@ -65,9 +66,9 @@ def draw(dataset: xarray.Dataset) -> Figure:
     panels.letters([escape, stall])
     in_a, in_b = r"$(a_m + H)/(\kappa + H)$ in (a)", r"$-(a_m - \kappa)/(a_m + H)$ in (b)"
     panels.footnote(figure, f"dots: gradient flow;  curves: {in_a}, {in_b}, $H = 1/n$")
-    renderer = direct_labels.settle(figure)
-    direct_labels.place(escape, renderer, curves, avoid=[one], size=9)
-    direct_labels.place(stall, renderer, falls, size=9)
+    renderer = labels.settle(figure)
+    labels.beside(escape, renderer, curves, avoid=[one], size=9)
+    labels.beside(stall, renderer, falls, size=9)
     return figure
 
 

@@ -7,7 +7,8 @@ import xarray
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from figures import direct_labels, panels, style
+from figures import panels, style
+from pgdyn.plot import labels
 
 
 @style.styled
@@ -21,7 +22,7 @@ def draw(dataset: xarray.Dataset) -> Figure:
     last = float(dataset["update"][-1])
     figure = Figure(figsize=(style.WIDTH, 4.1), layout="constrained")
     axes = figure.subplots(2, len(sets), sharex=True, sharey="row", squeeze=False)
-    labels = []
+    labelled = []
     for column in range(len(sets)):
         one = dataset.isel(feature_set=column)
         product = float(one["inner_product"])
@@ -35,7 +36,7 @@ def draw(dataset: xarray.Dataset) -> Figure:
             lines.append((panels.curve_pair(value, run["true_value"], run["flow_true_value"], color), reward))
         colors = [style.reward_color(reward, i) for i, reward in enumerate(rewards)]
         panels.mark_hits(value, list(one["hitting_time"].values), dataset.attrs["target"], colors)
-        labels.append((value, lines if len(rewards) > 1 else []))
+        labelled.append((value, lines if len(rewards) > 1 else []))
         panels.probability_frame(probability, last)
         run = one.isel(training_reward=0)
         ascent = panels.probabilities(run["log_policy"])
@@ -45,7 +46,7 @@ def draw(dataset: xarray.Dataset) -> Figure:
             line = panels.curve_pair(probability, ascent.isel(output=index), flow.isel(output=index), color)
             if label is not None:
                 named.append((line, label))
-        labels.append((probability, named))
+        labelled.append((probability, named))
         _sketch(value, one)
     axes[0, 0].set_ylabel("true value $V$" + (",\nby training reward" if len(rewards) > 1 else ""))
     axes[1, 0].set_ylabel(f"probability,\ntrained on {rewards[0]}")
@@ -53,9 +54,9 @@ def draw(dataset: xarray.Dataset) -> Figure:
         panel.set_xlabel("updates")
     panels.letters(list(axes.ravel()))
     panels.footnote(figure, panels.LINES + panels.dots(dataset))
-    renderer = direct_labels.settle(figure)
-    for panel, curves in labels:
-        direct_labels.place(panel, renderer, curves, optional=panel not in axes[:, 0])
+    renderer = labels.settle(figure)
+    for panel, curves in labelled:
+        labels.beside(panel, renderer, curves, optional=panel not in axes[:, 0])
     return figure
 
 

@@ -12,6 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from figures import style
+from pgdyn.plot import labels, palette
 
 
 def value_frame(axes: Axes, dataset: xarray.Dataset, curves: Sequence[xarray.DataArray], last: float) -> None:
@@ -24,7 +25,7 @@ def value_frame(axes: Axes, dataset: xarray.Dataset, curves: Sequence[xarray.Dat
     # Fixed now: a locator would choose anew, by the size of other people's text, when the figure is drawn elsewhere.
     ticks = MaxNLocator(6, steps=[1, 2, 5, 10]).tick_values(low, high)
     axes.set_yticks(ticks[(ticks >= low - room) & (ticks <= high + room)])
-    axes.axhline(second, color=style.GREY, linewidth=0.5, linestyle=(0, (1, 2)), zorder=0)
+    axes.axhline(second, color=palette.GREY, linewidth=0.5, linestyle=(0, (1, 2)), zorder=0)
     style.update_axis(axes, last)
 
 
@@ -48,7 +49,7 @@ def _mark_hit(axes: Axes, hit: float, target: float, color: str, first: bool) ->
         color=color,
         ha="right" if leftward else "left",
         va="center",
-        path_effects=style.HALO,
+        path_effects=labels.HALO,
     )
 
 

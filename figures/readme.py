@@ -10,7 +10,8 @@ import xarray
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from figures import direct_labels, panels, style
+from figures import panels, style
+from pgdyn.plot import labels, palette
 
 
 @style.styled
@@ -33,7 +34,7 @@ def draw(dataset: xarray.Dataset) -> Figure:
     value.set_xlabel("updates")
     value.set_ylabel("true value $V$")
 
-    labels = [(value, lines)]
+    labelled = [(value, lines)]
     for i, (panel, reward) in enumerate(zip((truth, proxy), rewards, strict=True)):
         panels.probability_frame(panel, last)
         probabilities = panels.probabilities(one["log_policy"].isel(training_reward=i))
@@ -43,14 +44,14 @@ def draw(dataset: xarray.Dataset) -> Figure:
             (line,) = panel.plot(curve["update"], curve, color=color, linewidth=2)
             if label is not None:
                 named.append((line, label.replace("each bad output", "bad")))
-        labels.append((panel, named))
+        labelled.append((panel, named))
         panel.set_title(f"trained on {reward}", color=style.reward_color(reward, i))
         panel.set_xlabel("updates")
     truth.set_ylabel("probability")
     proxy.tick_params(labelleft=False)
-    renderer = direct_labels.settle(figure)
-    for panel, curves in labels:
-        direct_labels.place(panel, renderer, curves, size=10)
+    renderer = labels.settle(figure)
+    for panel, curves in labelled:
+        labels.beside(panel, renderer, curves, size=10)
     return figure
 
 
@@ -61,7 +62,7 @@ def _rewards(axes: Axes, dataset: xarray.Dataset, rewards: list[str]) -> None:
     for i, reward in enumerate(rewards):
         heights = dataset["proxy_reward"].isel(training_reward=i, prompt=0)
         axes.bar(places + 0.2 * (2 * i - 1), heights, width=0.34, color=style.reward_color(reward, i))
-    axes.axhline(0, color=style.BLACK, linewidth=0.6)
+    axes.axhline(0, color=palette.BLACK, linewidth=0.6)
     axes.set_ylim(-1.15, 1.15)
     axes.set_yticks([-1, 0, 1])
     axes.set_title("the two rewards")

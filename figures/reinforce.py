@@ -11,7 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from figures import direct_labels, panels, style
+from figures import panels, style
+from pgdyn.plot import labels
 
 _FAINT = 24  # seeds drawn one by one
 
@@ -26,7 +27,7 @@ def draw(dataset: xarray.Dataset) -> Figure:
     seeds = dataset.sizes["seed"]
     figure = Figure(figsize=(style.WIDTH, 1.75 * (1 + len(rewards)) + 0.35), layout="constrained")
     axes = figure.subplots(1 + len(rewards), len(starts), sharex=True, sharey="row", squeeze=False)
-    labels = []
+    labelled = []
     for column, start in enumerate(starts):
         one = dataset.isel(initial_probability=column)
         panel = axes[0, column]
@@ -52,7 +53,7 @@ def draw(dataset: xarray.Dataset) -> Figure:
         panel.text(
             0.98, 0.04 + 0.1 * len(rewards), f"end above {target:g}:", transform=panel.transAxes, size=8, ha="right"
         )
-        labels.append(
+        labelled.append(
             (panel, [(line, text) for line, _, text in lines], [edge for _, pair, _ in lines for edge in pair])
         )
         for i, panel in enumerate(axes[1:, column]):
@@ -63,7 +64,7 @@ def draw(dataset: xarray.Dataset) -> Figure:
                 line, _ = _band(panel, probabilities.isel(output=index), color)
                 if label is not None:
                     named.append((line, label))
-            labels.append((panel, named, []))
+            labelled.append((panel, named, []))
     axes[0, 0].set_ylabel("true value $V$,\nby training reward")
     for row, reward in enumerate(rewards, start=1):
         axes[row, 0].set_ylabel(f"probability,\ntrained on {reward}")
@@ -72,9 +73,9 @@ def draw(dataset: xarray.Dataset) -> Figure:
     panels.letters(list(axes.ravel()))
     drawn = min(seeds, _FAINT)
     panels.footnote(figure, f"lines: median of {seeds} seeds;  bands: 10–90 %;  faint: {drawn} single seeds")
-    renderer = direct_labels.settle(figure)
-    for panel, curves, edges in labels:
-        direct_labels.place(panel, renderer, curves, avoid=edges, optional=panel not in axes[:, 0])
+    renderer = labels.settle(figure)
+    for panel, curves, edges in labelled:
+        labels.beside(panel, renderer, curves, avoid=edges, optional=panel not in axes[:, 0])
     return figure
 
 

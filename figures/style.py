@@ -1,6 +1,6 @@
 """One look for all figures: type, sizes, and a fixed colour for every output and every training reward.
 
-Colours are those of Okabe and Ito (2008), which remain distinct under the common colour deficiencies.
+The colours are those of `pgdyn.plot.palette`.
 """
 
 from __future__ import annotations
@@ -12,25 +12,15 @@ from collections.abc import Callable
 from typing import Any
 
 import matplotlib
-from matplotlib import patheffects
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
+from pgdyn.io import atomic
+from pgdyn.plot.palette import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILLION, YELLOW
+
 WIDTH = 7.2  # inches, the text width of a page with two columns
 DPI = 200
-
-BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILLION, PURPLE = (
-    "#000000",
-    "#E69F00",
-    "#56B4E9",
-    "#009E73",
-    "#F0E442",
-    "#0072B2",
-    "#D55E00",
-    "#CC79A7",
-)
-GREY = "#8C8C8C"
 
 _OUTPUTS = {"y*": BLUE, "y_med": ORANGE}
 _OUTPUT_TEXT = {"y*": r"$y^{\!\ast}$", "y_med": r"$y_{\mathrm{med}}$"}
@@ -65,7 +55,6 @@ RC: dict[Any, Any] = {
 
 ASCENT = {"linestyle": "-", "linewidth": 2.6, "alpha": 0.45}
 FLOW = {"linestyle": (0, (4, 2.2)), "linewidth": 1.0}
-HALO = [patheffects.withStroke(linewidth=2.2, foreground="white")]
 
 
 def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
@@ -110,13 +99,18 @@ def panel_letter(axes: Axes, letter: str) -> None:
 
 
 def save(figure: Figure, path: pathlib.Path) -> None:
-    """Writes the figure in the format of the path's ending, without a date, so that equal figures are equal files."""
+    """Writes the figure in the format of the path's ending, whole or not at all."""
+    atomic.write_file(path, encode(figure, path.suffix.removeprefix(".")))
+
+
+def encode(figure: Figure, ending: str) -> bytes:
+    """The figure as the bytes of a "png", "pdf" or "svg" file, without a date: equal figures are equal files."""
+    data = io.BytesIO()
     with matplotlib.rc_context(RC):
-        if path.suffix != ".png":
-            figure.savefig(path, dpi=DPI, metadata={"CreationDate": None} if path.suffix == ".pdf" else {})
-            return
-        pixels = io.BytesIO()
-        figure.savefig(pixels, dpi=DPI, format="png")
+        figure.savefig(data, dpi=DPI, format=ending, metadata={"CreationDate": None} if ending == "pdf" else {})
+    if ending != "png":
+        return data.getvalue()
     # Line art needs few colours: a palette makes the file a third of its size, and nothing visible is lost.
-    image = Image.open(pixels).convert("RGB").quantize(128, dither=Image.Dither.NONE)
-    image.save(path, optimize=True, dpi=(DPI, DPI))
+    image, smaller = Image.open(data).convert("RGB").quantize(128, dither=Image.Dither.NONE), io.BytesIO()
+    image.save(smaller, "png", optimize=True, dpi=(DPI, DPI))
+    return smaller.getvalue()

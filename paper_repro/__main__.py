@@ -4,6 +4,9 @@ import os
 import sys
 
 from paper_repro.cli import INTERRUPTED, main
+from pgdyn import compilation_cache
+
+compilation_cache.enable()
 
 code = main()
 if code == INTERRUPTED:

@@ -1,4 +1,4 @@
-"""A claim and its check: from an experiment's dataset to what was expected, what was measured, and a verdict."""
+"""Claims and their checks: from an experiment's dataset to what was expected, what was measured, and a verdict."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import xarray
 
 
 class Verdict(enum.Enum):
-    """What became of a claim."""
+    """How a claim was judged."""
 
     passed = "passed"
     failed = "failed"
@@ -32,7 +32,7 @@ class Finding:
         expected: what the claim says, as it is printed.
         measured: what the dataset says.
         tolerance: how far they may be apart.
-        verdict: the outcome.
+        verdict: passed, failed or neither.
     """
 
     expected: str
@@ -41,26 +41,30 @@ class Finding:
     verdict: Verdict
 
 
+Measure = Callable[[xarray.Dataset], float]
+Check = Callable[[xarray.Dataset], Finding]
+
+
 @dataclasses.dataclass(frozen=True)
 class Claim:
-    """A statement that a dataset can bear out or contradict.
+    """A statement that a dataset can confirm or contradict.
 
     Attributes:
         name: unique within its reproduction; lower case with hyphens.
         statement: one sentence.
         source: paper and section, or where else it comes from.
-        check: from the experiment's dataset to a `Finding`.
+        check: from the experiment's dataset to a `Finding`; made by `number`, `hitting_time`, `fact` or `measurement`.
         needs_full: whether the reduced setting of --quick cannot decide it.
     """
 
     name: str
     statement: str
     source: str
-    check: Callable[[xarray.Dataset], Finding]
+    check: Check
     needs_full: bool = False
 
     def judge(self, dataset: xarray.Dataset, *, quick: bool = False) -> Finding:
-        """The finding; a check that fails to run counts as failed, and says why."""
+        """Runs the check; one that raises counts as failed, and says why."""
         if quick and self.needs_full:
             return Finding("", "", "", Verdict.not_checked)
         try:
@@ -69,38 +73,29 @@ class Claim:
             return Finding("", f"the check did not run: {type(error).__name__}: {error}", "", Verdict.failed)
 
 
-Measure = Callable[[xarray.Dataset], float]
+def number(measure: Measure, expected: float, tolerance: float) -> Check:
+    """Makes a check that a number lies within `tolerance` of `expected`.
 
-
-def value_claim(
-    name: str,
-    statement: str,
-    source: str,
-    measure: Measure,
-    expected: float,
-    tolerance: float,
-    needs_full: bool = False,
-) -> Claim:
-    """A number that must lie within `tolerance` of `expected`."""
+    Example:
+        >>> number(lambda dataset: 0.501, 0.5, 2e-3)(xarray.Dataset()).verdict.value
+        'passed'
+    """
 
     def check(dataset: xarray.Dataset) -> Finding:
         found = measure(dataset)
         good = abs(found - expected) <= tolerance
         return Finding(f"{expected:.5f}", f"{found:.5f}", f"± {tolerance:g}", _verdict(good))
 
-    return Claim(name, statement, source, check, needs_full)
+    return check
 
 
-def hit_claim(
-    name: str,
-    statement: str,
-    source: str,
-    measure: Measure,
-    expected: float,
-    tolerance: float,
-    needs_full: bool = False,
-) -> Claim:
-    """A hitting time within the fraction `tolerance` of `expected`; infinite means never, and must match."""
+def hitting_time(measure: Measure, expected: float, tolerance: float) -> Check:
+    """Makes a check that a hitting time lies within the fraction `tolerance` of `expected`; infinite means never.
+
+    Example:
+        >>> hitting_time(lambda dataset: math.inf, 168, 0.01)(xarray.Dataset()).verdict.value
+        'failed'
+    """
 
     def check(dataset: xarray.Dataset) -> Finding:
         found = measure(dataset)
@@ -109,37 +104,41 @@ def hit_claim(
         allowed = "exact" if never else f"± {100 * tolerance:g} %"
         return Finding(count(expected), count(found), allowed, _verdict(good))
 
-    return Claim(name, statement, source, check, needs_full)
+    return check
 
 
-def fact_claim(
-    name: str,
-    statement: str,
-    source: str,
-    expected: str,
-    check: Callable[[xarray.Dataset], tuple[bool, str]],
-    needs_full: bool = False,
-) -> Claim:
-    """A qualitative fact: `check` gives whether it holds, and the numbers that decide it."""
+def fact(expected: str, decide: Callable[[xarray.Dataset], tuple[bool, str]]) -> Check:
+    """Makes a check of a qualitative fact: `decide` gives whether it holds, and the numbers that decide it.
 
-    def judge(dataset: xarray.Dataset) -> Finding:
-        good, found = check(dataset)
-        return Finding(expected, found, "", _verdict(good))
-
-    return Claim(name, statement, source, judge, needs_full)
-
-
-def measurement(name: str, statement: str, source: str, measure: Callable[[xarray.Dataset], str]) -> Claim:
-    """A number that is reported and not judged."""
+    Example:
+        >>> fact("less than 3", lambda dataset: (2 < 3, "2"))(xarray.Dataset()).measured
+        '2'
+    """
 
     def check(dataset: xarray.Dataset) -> Finding:
-        return Finding("", measure(dataset), "", Verdict.measured)
+        good, found = decide(dataset)
+        return Finding(expected, found, "", _verdict(good))
 
-    return Claim(name, statement, source, check)
+    return check
+
+
+def measurement(measure: Callable[[xarray.Dataset], str]) -> Check:
+    """Makes a check that reports a number and judges nothing.
+
+    Example:
+        >>> measurement(lambda dataset: "16")(xarray.Dataset()).verdict.value
+        'measured'
+    """
+    return lambda dataset: Finding("", measure(dataset), "", Verdict.measured)
 
 
 def count(updates: float) -> str:
-    """A number of updates as it is printed; "never" where infinite."""
+    """Prints a number of updates; "never" where infinite.
+
+    Example:
+        >>> count(10690.0), count(math.inf)
+        ('10,690', 'never')
+    """
     if math.isinf(updates):
         return "never"
     return f"{updates:,.0f}" if float(updates).is_integer() else f"{updates:,.1f}"

@@ -16,7 +16,7 @@ import rich.table
 
 from paper_repro import output, runner
 from paper_repro.claims import Verdict
-from paper_repro.outcome import Report, verdict_text
+from paper_repro.report import ReproductionReport, verdict_text
 from paper_repro.reproduction import Reproduction, registry
 
 DEFAULT_FOLDER = "reproduction"
@@ -25,12 +25,12 @@ INTERRUPTED = 130
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        """One sentence, without the usage text around it."""
+        """Exits with one sentence, without the usage text around it."""
         self.exit(2, f"error: {message}\n")
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """The arguments, or an exit with code 2."""
+    """Parses the arguments; exits with code 2 where they are wrong."""
     parser = _Parser(
         prog="python -m paper_repro",
         description="Runs the reproductions, draws their figures and writes a report with every claim and its verdict.",
@@ -48,7 +48,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "earlier run, whose files of the same names are replaced",
     )
     parser.add_argument("--quick", action="store_true", help="smaller settings; what they cannot decide is not checked")
-    parser.add_argument("--list", action="store_true", help="list the reproductions and leave")
+    parser.add_argument("--list", action="store_true", help="list the reproductions and exit")
     return parser.parse_args(arguments)
 
 
@@ -56,8 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit code."""
     try:
         return _run(parse(arguments))
-    except SystemExit as leave:
-        return int(leave.code or 0)
+    except SystemExit as exit:
+        return int(exit.code or 0)
     except KeyboardInterrupt:
         return INTERRUPTED
 
@@ -97,26 +97,26 @@ def _print_list(known: Mapping[str, Reproduction], console: rich.console.Console
     console.print(table)
 
 
-def _print_summary(report: Report, folder: pathlib.Path, console: rich.console.Console) -> None:
+def _print_summary(report: ReproductionReport, folder: pathlib.Path, console: rich.console.Console) -> None:
     table = rich.table.Table("", "reproduction", "hold", "fail", "not checked", "measured", "seconds")
     for column in table.columns[2:]:
         column.justify = "right"
-    for outcome in report.outcomes:
-        counts = outcome.counts
+    for run in report.runs:
+        counts = run.counts
         table.add_row(
-            "[red]✗[/]" if outcome.failed else "[green]✓[/]",
-            outcome.reproduction.name,
+            "[red]✗[/]" if run.failed else "[green]✓[/]",
+            run.reproduction.name,
             *(
                 str(counts[verdict])
                 for verdict in (Verdict.passed, Verdict.failed, Verdict.not_checked, Verdict.measured)
             ),
-            f"{outcome.seconds:.1f}",
+            f"{run.seconds:.1f}",
         )
     console.print(table)
-    for outcome in report.outcomes:
-        for claim, finding in outcome.findings:
+    for run in report.runs:
+        for claim, finding in run.findings:
             if finding.verdict is Verdict.failed:
-                words = f"✗ {outcome.reproduction.name}/{claim.name}: {claim.statement}. "
+                words = f"✗ {run.reproduction.name}/{claim.name}: {claim.statement}. "
                 words += f"Expected {finding.expected}, measured {finding.measured} ({verdict_text(finding)})."
                 console.print(words, style="red", markup=False, highlight=False)
     console.print(report.headline, style="red" if report.failed else "green", highlight=False)

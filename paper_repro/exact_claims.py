@@ -8,47 +8,41 @@ import numpy as np
 import xarray
 
 from paper_repro import golden
-from paper_repro.claims import Claim, count, hit_claim, measurement, value_claim
+from paper_repro.claims import Claim, count, hitting_time, measurement, number
 
 Select = Callable[[xarray.Dataset], xarray.Dataset]
 
 
 def golden_claims(label: str, words: str, run: golden.ExactRun, select: Select) -> tuple[Claim, Claim, Claim]:
-    """The three reference numbers of one run: `select` picks it from the dataset, `words` name it."""
+    """Makes the claims on one run's three reference numbers: `select` picks it from the dataset, `words` name it."""
 
     def value(updates: int) -> Callable[[xarray.Dataset], float]:
         return lambda dataset: float(select(dataset)["true_value"].sel(update=updates))
 
     return (
-        hit_claim(
+        Claim(
             f"{label}-hit",
             f"{words}: updates until the true value is at least 0.9",
             golden.SOURCE,
-            lambda dataset: float(select(dataset)["hitting_time"]),
-            run.hit,
-            golden.HIT_TOLERANCE,
+            hitting_time(lambda dataset: float(select(dataset)["hitting_time"]), run.hit, golden.HIT_TOLERANCE),
         ),
-        value_claim(
+        Claim(
             f"{label}-value-1000",
             f"{words}: true value after 1,000 updates",
             golden.SOURCE,
-            value(1_000),
-            run.early,
-            golden.VALUE_TOLERANCE,
+            number(value(1_000), run.early, golden.VALUE_TOLERANCE),
         ),
-        value_claim(
+        Claim(
             f"{label}-value-50000",
             f"{words}: true value after 50,000 updates",
             golden.SOURCE,
-            value(50_000),
-            run.late,
-            golden.VALUE_TOLERANCE,
+            number(value(50_000), run.late, golden.VALUE_TOLERANCE),
         ),
     )
 
 
 def flow_beside_ascent(label: str, words: str, select: Select) -> Claim:
-    """How far gradient flow and gradient ascent are apart on one run."""
+    """Makes the measurement of how far gradient flow and gradient ascent are apart on one run."""
 
     def compare(dataset: xarray.Dataset) -> str:
         run = select(dataset)
@@ -59,16 +53,16 @@ def flow_beside_ascent(label: str, words: str, select: Select) -> Claim:
             hits += f", {100 * (ascent / flow - 1):+.2f} %"
         return f"{hits}; largest difference of true value {largest:.4f}, near update {where:,.0f}"
 
-    return measurement(
+    return Claim(
         f"{label}-flow-beside-ascent",
         f"{words}: gradient ascent against gradient flow, time = learning rate × updates",
         "measured here",
-        compare,
+        measurement(compare),
     )
 
 
 def largest_gap(run: xarray.Dataset) -> tuple[float, float]:
-    """Largest difference between ascent and flow in true value, and the update where it is seen.
+    """Finds the largest difference in true value between ascent and flow, and its update.
 
     Ascent is interpolated linearly in log(1 + updates) to the times where the flow was saved.
     """

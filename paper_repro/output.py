@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import pathlib
-from collections.abc import Iterator
+
+from pgdyn.io import atomic
 
 MARKER = "report.json"
 _MADE_BY = "paper_repro"
@@ -40,19 +39,7 @@ def write_json(path: pathlib.Path, content: dict) -> None:
 
 def write_text(path: pathlib.Path, text: str) -> None:
     """Writes `text` whole or not at all."""
-    with replacing(path) as partial:
-        partial.write_text(text, encoding="utf-8")
-
-
-@contextlib.contextmanager
-def replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
-    """A path beside `path`, of the same ending, that takes its place if the block ends well and else vanishes."""
-    partial = path.with_name(f".{path.stem}.partial-{os.getpid()}{path.suffix}")
-    try:
-        yield partial
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    atomic.write_file(path, text.encode())
 
 
 def _is_ours(folder: pathlib.Path) -> bool:

@@ -11,10 +11,14 @@ import math
 
 
 def fisher_exact(successes: int, trials: int, other_successes: int, other_trials: int) -> float:
-    """Two-sided p-value of Fisher's exact test (R. A. Fisher, 1935).
+    """Gives the two-sided p-value of Fisher's exact test (R. A. Fisher, 1935).
 
     Raises:
         ValueError: if a sample has more successes than trials, or negative counts.
+
+    Example:
+        >>> round(fisher_exact(8, 10, 1, 6), 4)
+        0.035
     """
     for name, found, of in (("successes", successes, trials), ("other_successes", other_successes, other_trials)):
         if not 0 <= found <= of:
@@ -29,13 +33,23 @@ def fisher_exact(successes: int, trials: int, other_successes: int, other_trials
 
 
 def acceptable(trials: int, other_successes: int, other_trials: int, level: float) -> tuple[int, int]:
-    """Smallest and largest number of successes of `trials` that the test at `level` does not reject."""
+    """Gives the smallest and largest number of successes of `trials` that the test at `level` does not reject.
+
+    Example:
+        >>> acceptable(10, 5, 10, 0.05)
+        (1, 9)
+    """
     kept = [k for k in range(trials + 1) if fisher_exact(k, trials, other_successes, other_trials) >= level]
     return min(kept), max(kept)
 
 
 def wilson_interval(successes: int, trials: int, z: float = 1.959963984540054) -> tuple[float, float]:
-    """Wilson's score interval (1927) for a proportion, 95 % by default."""
+    """Gives Wilson's score interval (1927) for a proportion, 95 % by default.
+
+    Example:
+        >>> [round(end, 3) for end in wilson_interval(9, 10)]
+        [0.596, 0.982]
+    """
     proportion = successes / trials
     scale = 1 + z**2 / trials
     middle = (proportion + z**2 / (2 * trials)) / scale

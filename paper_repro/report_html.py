@@ -7,7 +7,7 @@ import html
 import pathlib
 
 from paper_repro.claims import Claim, Finding, Verdict
-from paper_repro.outcome import Outcome, Report, provenance_lines, verdict_text
+from paper_repro.report import ReproductionReport, ReproductionRun, provenance_lines, verdict_text
 
 _STYLE = """
 :root { --ink: #1d1d1f; --soft: #63636b; --rule: #dedee3; --pass: #00694e; --fail: #b3261e; --note: #0b5c94; }
@@ -67,8 +67,8 @@ _CLASS = {
 }
 
 
-def render(report: Report, folder: pathlib.Path) -> str:
-    """The whole page; `folder` is where the figures of the report lie."""
+def render(report: ReproductionReport, folder: pathlib.Path) -> str:
+    """Writes the whole page; `folder` is where the figures of the report lie."""
     state = "failed" if report.failed else "open" if report.pending or report.quick else "passed"
     mark = {"failed": "✗", "open": "–", "passed": "✓"}[state]
     parts = [
@@ -80,10 +80,10 @@ def render(report: Report, folder: pathlib.Path) -> str:
         parts.append(f"<p>{_text(report.quick_note)}</p>")
     links = (
         f'<a href="#{_text(one.reproduction.name)}">{_tally(one)} {_text(one.reproduction.title)}</a>'
-        for one in report.outcomes
+        for one in report.runs
     )
     parts.append(f"<nav>{''.join(links)}</nav>")
-    parts += [_section(outcome, folder) for outcome in report.outcomes]
+    parts += [_section(run, folder) for run in report.runs]
     parts.append(f"<footer>{' · '.join(map(_text, provenance_lines(report.made_by)))}</footer>")
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -98,25 +98,25 @@ def _text(words: object) -> str:
     return html.escape(str(words))
 
 
-def _tally(outcome: Outcome) -> str:
-    return "✗" if outcome.failed else "✓" if outcome.counts[Verdict.passed] else "–"
+def _tally(run: ReproductionRun) -> str:
+    return "✗" if run.failed else "✓" if run.counts[Verdict.passed] else "–"
 
 
-def _section(outcome: Outcome, folder: pathlib.Path) -> str:
-    one = outcome.reproduction
+def _section(run: ReproductionRun, folder: pathlib.Path) -> str:
+    one = run.reproduction
     parts = [f'<section id="{_text(one.name)}">', f"<h2>{_text(one.title)}</h2>", f"<p>{_text(one.summary)}</p>"]
-    if outcome.error:
-        parts.append(f'<p class="error">This part did not finish: {_text(outcome.error)}</p>')
-    for picture in outcome.figures:
+    if run.error:
+        parts.append(f'<p class="error">This part did not finish: {_text(run.error)}</p>')
+    for picture in run.figures:
         encoded = base64.b64encode((folder / picture).read_bytes()).decode("ascii")
         name = _text(pathlib.PurePosixPath(picture).stem)
         parts.append(f'<figure><img alt="figure {name}" src="data:image/png;base64,{encoded}"></figure>')
     heads = "".join(f"<th>{head}</th>" for head in ("claim", "expected", "measured", "tolerance", "verdict"))
-    rows = "\n".join(_row(claim, finding) for claim, finding in outcome.findings)
+    rows = "\n".join(_row(claim, finding) for claim, finding in run.findings)
     widths = '<colgroup><col class="claim"><col><col class="measured"></colgroup>'
     parts.append(f"<table>\n{widths}\n<thead><tr>{heads}</tr></thead>\n<tbody>\n{rows}\n</tbody>\n</table>")
-    data = f"Data: <code>{_text(outcome.data)}</code>. " if outcome.data else ""
-    parts.append(f'<p class="small">{data}Time: {outcome.seconds:.1f} s.</p>\n</section>')
+    data = f"Data: <code>{_text(run.data)}</code>. " if run.data else ""
+    parts.append(f'<p class="small">{data}Time: {run.seconds:.1f} s.</p>\n</section>')
     return "\n".join(parts)
 
 

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from paper_repro.outcome import Report, provenance_lines, verdict_text
+from paper_repro.report import ReproductionReport, provenance_lines, verdict_text
 
 
-def render(report: Report) -> str:
-    """The whole report."""
+def render(report: ReproductionReport) -> str:
+    """Writes the whole report."""
     lines = ["# Reproduction report", "", f"**{report.headline}**", ""]
     if report.quick_note:
         lines += [report.quick_note, ""]
-    for outcome in report.outcomes:
-        lines += [f"## {outcome.reproduction.title}", "", outcome.reproduction.summary, ""]
-        if outcome.error:
-            lines += [f"**This part did not finish: {_cell(outcome.error)}**", ""]
-        lines += [f"![{outcome.reproduction.title}]({picture})\n" for picture in outcome.figures]
+    for run in report.runs:
+        lines += [f"## {run.reproduction.title}", "", run.reproduction.summary, ""]
+        if run.error:
+            lines += [f"**This part did not finish: {_cell(run.error)}**", ""]
+        lines += [f"![{run.reproduction.title}]({picture})\n" for picture in run.figures]
         lines += [
             "| | claim | expected | measured | tolerance | verdict | source |",
             "|---|---|---|---|---|---|---|",
         ]
-        for claim, finding in outcome.findings:
+        for claim, finding in run.findings:
             cells = (
                 finding.verdict.symbol,
                 f"`{claim.name}` {claim.statement}",
@@ -30,8 +30,8 @@ def render(report: Report) -> str:
                 claim.source,
             )
             lines.append("| " + " | ".join(_cell(cell) for cell in cells) + " |")
-        where = f"Data: `{outcome.data}`. " if outcome.data else ""
-        lines += ["", f"{where}Time: {outcome.seconds:.1f} s.", ""]
+        where = f"Data: `{run.data}`. " if run.data else ""
+        lines += ["", f"{where}Time: {run.seconds:.1f} s.", ""]
     lines += ["## Made by", "", *(f"- {line}" for line in provenance_lines(report.made_by)), ""]
     return "\n".join(lines)
 

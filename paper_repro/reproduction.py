@@ -17,13 +17,12 @@ from matplotlib.figure import Figure
 
 from paper_repro import reproductions
 from paper_repro.claims import Claim
-
-Progress = Callable[[int, int], None]
+from pgdyn.solve import Progress
 
 
 @dataclasses.dataclass(frozen=True)
 class Reproduction:
-    """What is needed to run, draw and judge one experiment.
+    """All that is needed to run, draw and judge one experiment.
 
     Attributes:
         name: its name on the command line and of its data.
@@ -32,10 +31,10 @@ class Reproduction:
         experiment: from keyword settings to a dataset. If it takes `progress`, it is given a function to call with
             (done, total).
         full: the settings of the full run.
-        quick: the settings of --quick; None where the full run is quick, and is then what --quick runs.
+        quick: the settings of --quick; None where the full run is short enough for --quick.
         figures: file name (no ending) -> function from the dataset to a figure.
         claims: what is checked on the dataset.
-        order: place in the report, smallest first.
+        order: position in the report, smallest first.
     """
 
     name: str
@@ -54,15 +53,15 @@ class Reproduction:
             raise ValueError(f"{self.name} has two claims named {max(names, key=names.count)!r}")
 
     def settings(self, *, quick: bool) -> Mapping[str, Any]:
-        """The settings to run with."""
+        """Gives the settings to run with."""
         return self.quick if quick and self.quick is not None else self.full
 
     def is_reduced(self, *, quick: bool) -> bool:
-        """Whether this run is smaller than the full one."""
+        """Tells whether this run is smaller than the full one."""
         return quick and self.quick is not None
 
     def run(self, *, quick: bool, progress: Progress | None = None) -> xarray.Dataset:
-        """The experiment's dataset."""
+        """Runs the experiment; gives its dataset."""
         settings = dict(self.settings(quick=quick))
         if progress is not None and "progress" in inspect.signature(self.experiment).parameters:
             settings["progress"] = progress
@@ -70,7 +69,7 @@ class Reproduction:
 
 
 def registry() -> dict[str, Reproduction]:
-    """Every reproduction by name, in the order of the report."""
+    """Finds every reproduction: by name, in the order of the report."""
     found = []
     for module in pkgutil.iter_modules(reproductions.__path__):
         loaded = importlib.import_module(f"{reproductions.__name__}.{module.name}")

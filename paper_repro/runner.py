@@ -1,4 +1,4 @@
-"""Runs reproductions one after another: data, figures, findings, and after each of them the reports anew."""
+"""Runs reproductions one after another: data, figures, findings; the reports are written again after each."""
 
 from __future__ import annotations
 
@@ -14,20 +14,21 @@ import rich.progress
 from figures import style
 from paper_repro import output, report_html, report_markdown
 from paper_repro.claims import Finding, Verdict
-from paper_repro.outcome import Outcome, Report, verdict_text
-from paper_repro.reproduction import Progress, Reproduction
-from pgdyn import datasets, provenance
+from paper_repro.report import ReproductionReport, ReproductionRun, verdict_text
+from paper_repro.reproduction import Reproduction
+from pgdyn.io import datasets, provenance
+from pgdyn.solve import Progress
 
 
 def run_all(
     chosen: Sequence[Reproduction], folder: pathlib.Path, *, quick: bool, console: rich.console.Console
-) -> Report:
+) -> ReproductionReport:
     """Runs `chosen` in order and keeps the reports in `folder` up to date.
 
     A reproduction that raises is recorded as failed and the others run all the same. An interruption (Ctrl-C) ends the
     run; what was finished is kept and reported.
     """
-    done: list[Outcome] = []
+    done: list[ReproductionRun] = []
     made_by = provenance.attributes()
     columns = (
         rich.progress.SpinnerColumn(),
@@ -37,9 +38,9 @@ def run_all(
         rich.progress.TimeElapsedColumn(),
     )
 
-    def report(interrupted: bool) -> Report:
+    def report(interrupted: bool) -> ReproductionReport:
         pending = tuple(one.name for one in chosen[len(done) :])
-        return Report(tuple(done), pending, quick, interrupted, made_by)
+        return ReproductionReport(tuple(done), pending, quick, interrupted, made_by)
 
     with rich.progress.Progress(*columns, console=console) as bars:
         overall = bars.add_task("reproductions", total=len(chosen))
@@ -67,7 +68,7 @@ def run_one(
     quick: bool,
     progress: Progress | None = None,
     console: rich.console.Console | None = None,
-) -> Outcome:
+) -> ReproductionRun:
     """Runs one reproduction and writes its data and figures."""
     started = time.perf_counter()
     data: str | None = None
@@ -83,8 +84,7 @@ def run_one(
         for name, draw in reproduction.figures.items():
             figure = draw(dataset)
             for ending in (".png", ".pdf"):
-                with output.replacing(folder / "figures" / f"{name}{ending}") as partial:
-                    style.save(figure, partial)
+                style.save(figure, folder / "figures" / f"{name}{ending}")
             pictures.append(f"figures/{name}.png")
     except Exception as problem:  # one broken reproduction must not take the others with it
         error = f"{type(problem).__name__}: {problem}"
@@ -95,18 +95,18 @@ def run_one(
         findings = tuple((claim, unknown) for claim in reproduction.claims)
     seconds = time.perf_counter() - started
     settings = reproduction.settings(quick=quick)
-    return Outcome(reproduction, reduced, settings, findings, tuple(pictures), data, seconds, error)
+    return ReproductionRun(reproduction, reduced, settings, findings, tuple(pictures), data, seconds, error)
 
 
-def write_reports(report: Report, folder: pathlib.Path) -> None:
+def write_reports(report: ReproductionReport, folder: pathlib.Path) -> None:
     """Writes report.md, report.html and report.json, each whole or not at all."""
     output.write_text(folder / "report.md", report_markdown.render(report))
     output.write_text(folder / "report.html", report_html.render(report, folder))
     output.write_json(folder / output.MARKER, as_json(report))
 
 
-def as_json(report: Report) -> dict[str, Any]:
-    """The report for programs."""
+def as_json(report: ReproductionReport) -> dict[str, Any]:
+    """Gives the report as plain JSON values."""
     return {
         "state": "interrupted" if report.interrupted else "unfinished" if report.pending else "complete",
         "quick": report.quick,
@@ -114,13 +114,13 @@ def as_json(report: Report) -> dict[str, Any]:
         "provenance": dict(report.made_by),
         "reproductions": [
             {
-                "name": outcome.reproduction.name,
-                "settings": provenance.plain(outcome.settings),
-                "reduced": outcome.reduced,
-                "seconds": round(outcome.seconds, 2),
-                "error": outcome.error,
-                "data": outcome.data,
-                "figures": list(outcome.figures),
+                "name": run.reproduction.name,
+                "settings": provenance.plain(run.settings),
+                "reduced": run.reduced,
+                "seconds": round(run.seconds, 2),
+                "error": run.error,
+                "data": run.data,
+                "figures": list(run.figures),
                 "claims": [
                     {
                         "name": claim.name,
@@ -131,9 +131,9 @@ def as_json(report: Report) -> dict[str, Any]:
                         "tolerance": finding.tolerance,
                         "verdict": verdict_text(finding),
                     }
-                    for claim, finding in outcome.findings
+                    for claim, finding in run.findings
                 ],
             }
-            for outcome in report.outcomes
+            for run in report.runs
         ],
     }

@@ -11,7 +11,7 @@ import figures.controlled
 import figures.readme
 from experiments import controlled
 from paper_repro import golden
-from paper_repro.claims import Claim, count, fact_claim
+from paper_repro.claims import Claim, count, fact
 from paper_repro.exact_claims import flow_beside_ascent, golden_claims
 from paper_repro.reproduction import Reproduction
 
@@ -56,40 +56,35 @@ def _flow_agrees(dataset: xarray.Dataset) -> tuple[bool, str]:
 
 
 _FACTS = (
-    fact_claim(
+    Claim(
         "ground-truth-stalls",
         "From π₀(y*) = 0.05, training on the ground truth stalls on the mediocre output",
         _PAPER,
-        "π(y_med) > 0.99 after 50,000 updates, target never reached",
-        _stalls,
+        fact("π(y_med) > 0.99 after 50,000 updates, target never reached", _stalls),
     ),
-    fact_claim(
+    Claim(
         "proxy-escapes",
         "Training on the proxy, which calls the mediocre output bad, finds y* from every start",
         _PAPER,
-        "π(y*) > 0.999 after 50,000 updates",
-        _escapes,
+        fact("π(y*) > 0.999 after 50,000 updates", _escapes),
     ),
-    fact_claim(
+    Claim(
         "proxy-sooner",
         "From every start the proxy reaches a true value of 0.9 sooner than the ground truth itself",
         _PAPER,
-        "fewer updates under the proxy",
-        _sooner,
+        fact("fewer updates under the proxy", _sooner),
     ),
-    fact_claim(
+    Claim(
         "rarer-is-slower",
         "On the ground truth, the rarer y* is at the start, the longer the stall",
         _PAPER,
-        "updates fall as π₀(y*) grows",
-        _rarer_is_slower,
+        fact("updates fall as π₀(y*) grows", _rarer_is_slower),
     ),
-    fact_claim(
+    Claim(
         "flow-agrees",
         "Gradient flow reaches the target in the same runs as gradient ascent",
         "measured here; section 3.3 runs ascent, the theorems speak of the flow",
-        "the same runs",
-        _flow_agrees,
+        fact("the same runs", _flow_agrees),
     ),
 )
 

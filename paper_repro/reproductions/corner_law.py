@@ -7,7 +7,7 @@ import xarray
 
 import figures.corner_law
 from experiments import corner_law
-from paper_repro.claims import value_claim
+from paper_repro.claims import Claim, number
 from paper_repro.reproduction import Reproduction
 
 _SOURCE = "derived here; see pgdyn.theory.corner_laws"
@@ -40,21 +40,17 @@ REPRODUCTION = Reproduction(
     experiment=corner_law.run,
     figures={"corner_law": figures.corner_law.draw},
     claims=(
-        value_claim(
+        Claim(
             "collapse",
             "All problems lie on the curve of their n: largest error of ln(p/p_min), up to stage 0.9",
             _SOURCE,
-            _off_curve,
-            0.0,
-            0.05,
+            number(_off_curve, 0.0, 0.05),
         ),
-        value_claim(
+        Claim(
             "escape-time",
             "The escape time is (1/u) Σ e_j(c)/[(j+1)(j+2)]: largest relative error",
             _SOURCE,
-            _time_error,
-            0.0,
-            0.01,
+            number(_time_error, 0.0, 0.01),
         ),
     ),
     order=41,

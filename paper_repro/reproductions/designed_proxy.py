@@ -8,7 +8,7 @@ import xarray
 import figures.designed_proxy
 from experiments import designed_proxy
 from experiments.designed_proxy import TASKS
-from paper_repro.claims import fact_claim
+from paper_repro.claims import Claim, fact
 from paper_repro.reproduction import Reproduction
 
 _NARROW, _WIDE, _EARLY = (task.name for task in TASKS)
@@ -77,46 +77,41 @@ REPRODUCTION = Reproduction(
     quick={"tasks": TASKS[2:], "horizons": (2.0, 10.0, 14.0), "grid": 41},
     figures={"designed_proxy": figures.designed_proxy.draw},
     claims=(
-        fact_claim(
+        Claim(
             "a-single-error-is-optimal",
             "With rewards in [−1, 1] no proxy is found that reaches 0.9 sooner than the best single error, which is "
             "the paper's proxy: every reward is at a bound",
             _MEASURED,
-            "equal times",
-            _ties,
+            fact("equal times", _ties),
             needs_full=True,
         ),
-        fact_claim(
+        Claim(
             "beyond-single-errors",
             "With rewards in [−2, 1] the designed proxy is sooner than every single error; it is the paper's proxy "
             "stretched to that range",
             _MEASURED,
-            "less than 0.75 of the time",
-            _beats,
+            fact("less than 0.75 of the time", _beats),
             needs_full=True,
         ),
-        fact_claim(
+        Claim(
             "short-of-time-it-gives-up-the-best",
             "For the true value at t = 10 the designed proxy beats every single error by rating y_med best and y* with "
             "the bad outputs",
             _MEASURED,
-            "more than 1 % higher, y_med rated highest and y* lowest",
-            _gives_up,
+            fact("more than 1 % higher, y_med rated highest and y* lowest", _gives_up),
         ),
-        fact_claim(
+        Claim(
             "never-worse",
             "No hand-made proxy within the bounds does better than the designed one, in any task or at any horizon",
             "property of the search: the best proxy met, the truth included",
-            "no shortfall beyond 1e-6",
-            _never_worse,
+            fact("no shortfall beyond 1e-6", _never_worse),
         ),
-        fact_claim(
+        Claim(
             "turns-with-the-horizon",
             "The longer the horizon, the later the aim: designs for an early true value climb to y_med, designs for a "
             "later one to y*, with one turn between",
             _MEASURED,
-            "y_med first, then y*",
-            _turns,
+            fact("y_med first, then y*", _turns),
         ),
     ),
     order=65,

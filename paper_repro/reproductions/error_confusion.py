@@ -7,7 +7,7 @@ import xarray
 
 import figures.error_confusion
 from experiments import error_confusion
-from paper_repro.claims import fact_claim, measurement
+from paper_repro.claims import Claim, fact, measurement
 from paper_repro.reproduction import Reproduction
 
 _PAPER = "arXiv 2604.25872, the table of error types"
@@ -31,7 +31,7 @@ def _agreement(dataset: xarray.Dataset) -> str:
 
 
 def _never_attracts(dataset: xarray.Dataset) -> tuple[bool, str]:
-    """Lowering a low output helps y* where y* leads, and helps y_med where y_med does."""
+    """Decides whether lowering a low output helps y* where y* leads, and y_med where y_med does."""
     policy, truth = dataset["initial_policy"].values, dataset["true_reward"].values
     value = (policy * truth).sum(axis=1, keepdims=True)
     mediocre = (truth > value) & (truth < dataset["target"].values[:, None])
@@ -58,17 +58,19 @@ REPRODUCTION = Reproduction(
     quick={"count": 4000},
     figures={"error_confusion": figures.error_confusion.draw},
     claims=(
-        fact_claim("hacking-harms", "Reward hacking harms", _PAPER, "in more than 90 % of the errors", _hacking),
-        fact_claim(
+        Claim("hacking-harms", "Reward hacking harms", _PAPER, fact("in more than 90 % of the errors", _hacking)),
+        Claim(
             "never-attracts-moves-others",
             "The commonest disagreement: an output that never attracts still moves the mean that the others compete "
             "against; lowering it lifts whoever leads, y* or the mediocre outputs",
             "theory: single_error_table; measured here",
-            "of the single errors that are not benign, lowering helps in > 90 % where y* outweighs the mediocre "
-            "outputs and harms in > 50 % where it does not",
-            _never_attracts,
+            fact(
+                "of the single errors that are not benign, lowering helps in > 90 % where y* outweighs the mediocre "
+                "outputs and harms in > 50 % where it does not",
+                _never_attracts,
+            ),
         ),
-        measurement("agreement", "Errors whose category is the predicted one", "measured here", _agreement),
+        Claim("agreement", "Errors whose category is the predicted one", "measured here", measurement(_agreement)),
     ),
     order=60,
 )

@@ -7,7 +7,7 @@ import xarray
 
 import figures.error_maps
 from experiments import error_maps
-from paper_repro.claims import fact_claim, measurement
+from paper_repro.claims import Claim, fact, measurement
 from paper_repro.reproduction import Reproduction
 
 _PAPER = "arXiv 2604.25872, Theorems 1 and 2"
@@ -34,7 +34,7 @@ def _span(dataset: xarray.Dataset) -> str:
 
 
 def _law(dataset: xarray.Dataset) -> tuple[bool, str]:
-    """The law speaks where y* is rare and loses to y_med at first, on the proxy as on the truth."""
+    """Compares with the corner law where it holds: y* is rare and loses to y_med at first, on both rewards."""
     rare = dataset.isel(probability=0)
     held = rare["mediocre_reward"].values > float(rare["unstalled"]) + 0.2
     error = np.abs(np.log10(rare["law_speedup"].values / rare["speedup"].values))[held]
@@ -53,28 +53,25 @@ REPRODUCTION = Reproduction(
     quick={"probabilities": 12, "rewards": 24},
     figures={"error_map": figures.error_maps.draw},
     claims=(
-        fact_claim(
+        Claim(
             "lower-is-faster",
             "A proxy reward of y_med below its true one is faster than the ground truth at every e, one above slower",
             _PAPER,
-            "speed-up above 1 for rewards up to 0.75, below 1 from 0.85 on",
-            _lower_is_faster,
+            fact("speed-up above 1 for rewards up to 0.75, below 1 from 0.85 on", _lower_is_faster),
         ),
-        fact_claim(
+        Claim(
             "grows-as-the-best-output-gets-rarer",
             "The gain from a low proxy reward (−1) of y_med grows as e falls",
             _PAPER,
-            "more with every smaller e, from less than 100 at e = 0.2 to more than 10⁶ at e = 0.001",
-            _grows,
+            fact("more with every smaller e, from less than 100 at e = 0.2 to more than 10⁶ at e = 0.001", _grows),
         ),
-        fact_claim(
+        Claim(
             "corner-law",
             "At e = 0.001 the corner law predicts the speed-up wherever y* loses to y_med at first",
             "derived here (corner_law)",
-            "within 0.1 decades over rewards 0.2 above that border",
-            _law,
+            fact("within 0.1 decades over rewards 0.2 above that border", _law),
         ),
-        measurement("span", "The range of speed-ups on the map", "measured here", _span),
+        Claim("span", "The range of speed-ups on the map", "measured here", measurement(_span)),
     ),
     order=50,
 )

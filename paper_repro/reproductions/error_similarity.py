@@ -7,7 +7,7 @@ import xarray
 
 import figures.error_maps
 from experiments import error_maps
-from paper_repro.claims import fact_claim
+from paper_repro.claims import Claim, fact
 from paper_repro.reproduction import Reproduction
 
 _PAPER = "arXiv 2604.25872, appendix A.1; theory: feature_geometry_law"
@@ -52,33 +52,29 @@ REPRODUCTION = Reproduction(
     quick={"cosines": 39, "rewards": 21},
     figures={"error_similarity": figures.error_maps.draw},
     claims=(
-        fact_claim(
+        Claim(
             "permanent-stall",
             "On the ground truth the stall is permanent at inner products below −H = −1/3",
             "theory: feature_geometry_law",
-            "no arrival by 10³⁰ below −1/3, arrival above −0.2",
-            _permanent,
+            fact("no arrival by 10³⁰ below −1/3, arrival above −0.2", _permanent),
         ),
-        fact_claim(
+        Claim(
             "low-reward-helps-dissimilar",
             "At an inner product near 0.3 a proxy reward of y_med below that of the bad outputs (−1.25) helps",
             _PAPER,
-            "more than 100 times faster than the ground truth",
-            _helps,
+            fact("more than 100 times faster than the ground truth", _helps),
         ),
-        fact_claim(
+        Claim(
             "low-reward-harms-similar",
             "At inner products above |φ(y_med)|² = 1 the same proxy harms: y* goes down with y_med",
             _PAPER,
-            "slower than the ground truth everywhere",
-            _reverses,
+            fact("slower than the ground truth everywhere", _reverses),
         ),
-        fact_claim(
+        Claim(
             "between-it-still-helps",
             "A reward of y_med between the bad outputs' and its own (0) helps at every inner product from 0.25 on",
             "measured here",
-            "faster than the ground truth everywhere",
-            _between,
+            fact("faster than the ground truth everywhere", _between),
         ),
     ),
     order=55,

@@ -1,4 +1,4 @@
-"""Every error on a single output of the paper's problem, with theory's table of them."""
+"""Every error on a single output of the paper's problem, with the table of theory C7."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import xarray
 
 import figures.error_maps
 from experiments import error_maps
-from paper_repro.claims import Claim, fact_claim, hit_claim
+from paper_repro.claims import Claim, fact, hitting_time
 from paper_repro.reproduction import Reproduction
 
 _TABLE = "theory: single_error_table"
@@ -23,13 +23,11 @@ def _entry(output: str, value: float, time: float) -> Claim:
     name = "-".join(output.replace("*", "_best").replace(",", "").replace("_", " ").split())
     sign = f"{value:g}".replace("-", "minus-").replace(".", "p")
     words = f"{value:g}".replace("-", "−")
-    return hit_claim(
+    return Claim(
         f"{name}-to-{sign}",
         f"Time to 0.9 when the proxy reward of {output} is {words}",
         _TABLE,
-        functools.partial(_time, output=output, value=value),
-        time,
-        0.01,
+        hitting_time(functools.partial(_time, output=output, value=value), time, 0.01),
     )
 
 
@@ -57,23 +55,24 @@ REPRODUCTION = Reproduction(
     quick={"values": 81},
     figures={"error_single": figures.error_maps.draw_single},
     claims=(
-        hit_claim(
-            "no-error", "Time to 0.9 on the ground truth", _TABLE, lambda d: float(d["baseline_time"]), 4821.0, 0.001
+        Claim(
+            "no-error",
+            "Time to 0.9 on the ground truth",
+            _TABLE,
+            hitting_time(lambda d: float(d["baseline_time"]), 4821.0, 0.001),
         ),
         *(_entry(*row) for row in error_maps.SINGLE_ERROR_TABLE),
-        fact_claim(
+        Claim(
             "lower-mediocre-is-sooner",
             "The lower y_med is rated, from 0.9 down to −1.5, the sooner",
             "theory: monotone_in_mediocre",
-            "strictly increasing times",
-            _lower_is_sooner,
+            fact("strictly increasing times", _lower_is_sooner),
         ),
-        fact_claim(
+        Claim(
             "worse-harms-better-helps",
             "Rating a bad output lower than it is slows learning down, rating it higher, up to 0.8, speeds it up",
             _TABLE,
-            "on either side of the time without an error",
-            _worse_can_harm,
+            fact("on either side of the time without an error", _worse_can_harm),
         ),
     ),
     order=48,

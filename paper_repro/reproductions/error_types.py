@@ -7,7 +7,7 @@ import xarray
 
 import figures.error_types
 from experiments import error_types
-from paper_repro.claims import Claim, Finding, Verdict, fact_claim
+from paper_repro.claims import Claim, Finding, Verdict, fact
 from paper_repro.reproduction import Reproduction
 
 _PAPER = "arXiv 2604.25872, the table of error types"
@@ -57,20 +57,18 @@ REPRODUCTION = Reproduction(
     figures={"error_types": figures.error_types.draw},
     claims=(
         *(_label_claim(one) for one in error_types.TYPES),
-        fact_claim(
+        Claim(
             "a-competing-mediocre-output-turns-two-types",
             "Beside a mediocre output (r = 0.8) rating a bad output mediocre helps, because it splits what y* competes "
             "with, and rating one lower harms, although it never attracts",
             "theory: single_error_table",
-            "stalling: beneficial; never attracts: harmful",
-            _turns,
+            fact("stalling: beneficial; never attracts: harmful", _turns),
         ),
-        fact_claim(
+        Claim(
             "hacking-and-negligible-stay",
             "Reward hacking harms and an error on an output of negligible probability is benign there as well",
             _PAPER,
-            "harmful, benign",
-            _stay,
+            fact("harmful, benign", _stay),
         ),
     ),
     order=45,

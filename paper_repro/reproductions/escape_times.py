@@ -9,7 +9,7 @@ import xarray
 
 import figures.escape_times
 from experiments import escape_times
-from paper_repro.claims import Claim, fact_claim, measurement, value_claim
+from paper_repro.claims import Claim, fact, measurement, number
 from paper_repro.reproduction import Reproduction
 
 _PAPER = "arXiv 2604.25872, Theorems 1 and 2"
@@ -48,35 +48,35 @@ def _span(dataset: xarray.Dataset) -> str:
 
 def _claims() -> tuple[Claim, ...]:
     slopes = [
-        value_claim(
+        Claim(
             f"ground-truth-slope-{count}",
             f"On the ground truth with n = {count} bad outputs the time to 0.9 grows like π₀(y*)^−{count + 1}",
             _SHARP,
-            functools.partial(_slope, count=count, reward="ground truth"),
-            count + 1.0,
-            0.1 if count == 3 else 0.05,
+            number(
+                functools.partial(_slope, count=count, reward="ground truth"), count + 1.0, 0.1 if count == 3 else 0.05
+            ),
         )
         for count in (1, 2, 3)
     ]
-    proxy = value_claim(
+    proxy = Claim(
         "proxy-slope",
         "On the proxy that rates y_med low, with 3 bad outputs, it grows like 1/π₀(y*)",
         _PAPER,
-        functools.partial(_slope, count=3, reward="proxy"),
-        1.0,
-        0.02,
+        number(functools.partial(_slope, count=3, reward="proxy"), 1.0, 0.02),
     )
-    paper = fact_claim(
-        "above-14-13", "On the ground truth the exponent is at least 14/13", _PAPER, "slopes ≥ 1.0769", _above_paper
+    paper = Claim(
+        "above-14-13",
+        "On the ground truth the exponent is at least 14/13",
+        _PAPER,
+        fact("slopes ≥ 1.0769", _above_paper),
     )
-    bounds = fact_claim(
+    bounds = Claim(
         "within-bounds",
         "Every time lies above the lower bound on the ground truth and below the upper bound on the proxy",
         "derived here, in the setting of " + _PAPER,
-        "no violation",
-        _within_bounds,
+        fact("no violation", _within_bounds),
     )
-    return (*slopes, proxy, paper, bounds, measurement("span", "What is covered", "measured here", _span))
+    return (*slopes, proxy, paper, bounds, Claim("span", "What is covered", "measured here", measurement(_span)))
 
 
 REPRODUCTION = Reproduction(

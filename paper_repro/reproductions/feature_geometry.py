@@ -7,7 +7,7 @@ import xarray
 
 import figures.feature_geometry
 from experiments import feature_geometry
-from paper_repro.claims import fact_claim, measurement, value_claim
+from paper_repro.claims import Claim, fact, measurement, number
 from paper_repro.reproduction import Reproduction
 
 _SOURCE = "derived here; arXiv 2604.25872, appendix A.1, for the direction of the effect"
@@ -57,31 +57,26 @@ REPRODUCTION = Reproduction(
     experiment=feature_geometry.run,
     figures={"feature_geometry": figures.feature_geometry.draw},
     claims=(
-        value_claim(
+        Claim(
             "exponent",
             "For κ in [0.1, 1.2] the exponent is (a_m + H)/(κ + H): largest error over 1, 2, 3 bad outputs",
             _SOURCE,
-            _largest_error,
-            0.0,
-            0.02,
+            number(_largest_error, 0.0, 0.02),
         ),
-        value_claim(
+        Claim(
             "permanent-stall-decay",
             "For κ < −H the probability of y* falls like t^(−(a_m − κ)/(a_m + H)): largest error of the power",
             _SOURCE,
-            _largest_decay_error,
-            0.0,
-            0.02,
+            number(_largest_decay_error, 0.0, 0.02),
         ),
-        fact_claim("permanent-stall", "For κ < −H the target is never reached", _SOURCE, "none by t = 1e30", _never),
-        fact_claim(
+        Claim("permanent-stall", "For κ < −H the target is never reached", _SOURCE, fact("none by t = 1e30", _never)),
+        Claim(
             "low-mediocre-rating-helps-iff",
             "Rating y_med low (exponent 1) helps in the limit iff κ < a_m",
             _SOURCE,
-            "exponents above 1 for κ < a_m, below 1 for κ > a_m",
-            _crossing,
+            fact("exponents above 1 for κ < a_m, below 1 for κ > a_m", _crossing),
         ),
-        measurement("span", "What is covered", "measured here", _span),
+        Claim("span", "What is covered", "measured here", measurement(_span)),
     ),
     order=42,
 )

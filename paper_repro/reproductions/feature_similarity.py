@@ -10,7 +10,7 @@ import xarray
 import figures.feature_similarity
 from experiments import controlled_problems, feature_similarity
 from paper_repro import golden
-from paper_repro.claims import Claim, count, fact_claim, measurement
+from paper_repro.claims import Claim, count, fact, measurement
 from paper_repro.exact_claims import flow_beside_ascent, golden_claims
 from paper_repro.reproduction import Reproduction
 
@@ -52,19 +52,17 @@ def _proxy(dataset: xarray.Dataset) -> str:
 
 
 _FACTS = (
-    fact_claim(
+    Claim(
         "negative-worsens",
         "A negative inner product ⟨φ(y*), φ(y_med)⟩ makes the stall on the ground truth worse than orthogonality does",
         _PAPER,
-        "the target is reached later or never, and π(y*) ends below its start of 0.05",
-        _worsens,
+        fact("the target is reached later or never, and π(y*) ends below its start of 0.05", _worsens),
     ),
-    fact_claim(
+    Claim(
         "positive-lifts",
         "A positive inner product reverses it: climbing towards y_med carries y* along and the stall is gone",
         _PAPER,
-        "the target is reached at least 10 times sooner than with orthogonal features",
-        _lifts,
+        fact("the target is reached at least 10 times sooner than with orthogonal features", _lifts),
     ),
 )
 
@@ -77,11 +75,11 @@ def _claims() -> tuple[Claim, ...]:
         select = functools.partial(_select, features=features)
         numbers.extend(golden_claims(features, words, run, select))
         measured.append(flow_beside_ascent(features, words, select))
-    beyond = measurement(
+    beyond = Claim(
         "proxy-for-comparison",
         "The proxy (1, −1, −1, −1, −1) on the same features: what the error in it gains",
         "measured here; not among the paper's runs",
-        _proxy,
+        measurement(_proxy),
     )
     return (*_FACTS, *numbers, *measured, beyond)
 

@@ -8,7 +8,7 @@ import xarray
 import figures.reinforce
 from experiments import reinforce
 from paper_repro import golden, proportions
-from paper_repro.claims import Claim, Finding, Verdict, count, fact_claim, measurement
+from paper_repro.claims import Claim, Finding, Verdict, count, fact, measurement
 from paper_repro.reproduction import Reproduction
 
 _PAPER = "arXiv 2604.25872, appendix C"
@@ -84,24 +84,25 @@ REPRODUCTION = Reproduction(
     quick={"seeds": 20, "chunk": 20},
     figures={"reinforce": figures.reinforce.draw},
     claims=(
-        fact_claim(
+        Claim(
             "proxy-sooner",
             "From every start the median seed reaches 0.9 sooner under the proxy than under the ground truth",
             _PAPER,
-            "fewer updates under the proxy",
-            _proxy_sooner,
+            fact("fewer updates under the proxy", _proxy_sooner),
         ),
-        fact_claim(
+        Claim(
             "rarer-is-slower",
             "On the ground truth, the rarer y* is at the start, the fewer seeds escape the mediocre output",
             _PAPER,
-            "fractions rise with π₀(y*)",
-            _ordered,
+            fact("fractions rise with π₀(y*)", _ordered),
             needs_full=True,
         ),
         *(_fraction_claim(start, reward, count) for (start, reward), count in golden.REINFORCE.items()),
-        measurement(
-            "spread", "Updates until the true value is at least 0.9, 10 % to 90 % of seeds", "measured here", _spread
+        Claim(
+            "spread",
+            "Updates until the true value is at least 0.9, 10 % to 90 % of seeds",
+            "measured here",
+            measurement(_spread),
         ),
     ),
     order=20,

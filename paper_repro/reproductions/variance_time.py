@@ -7,7 +7,7 @@ import xarray
 
 import figures.variance_time
 from experiments import variance_time
-from paper_repro.claims import fact_claim, measurement, value_claim
+from paper_repro.claims import Claim, fact, measurement, number
 from paper_repro.reproduction import Reproduction
 
 _PAPER = "arXiv 2503.15477"
@@ -53,43 +53,37 @@ REPRODUCTION = Reproduction(
     experiment=variance_time.run,
     figures={"variance_time": figures.variance_time.draw},
     claims=(
-        fact_claim(
+        Claim(
             "tabular-bound",
             "No time is below 2 (1 − e^(−γ/2)) / √Var",
             _PAPER + ", Theorem 1 (tabular)",
-            "no violation",
-            lambda dataset: _bounded(dataset, "tabular_bound"),
+            fact("no violation", lambda dataset: _bounded(dataset, "tabular_bound")),
         ),
-        fact_claim(
+        Claim(
             "general-bound",
             "No time is below (1 − e^(−γ/9)) / (8 J²) Var^(−1/3)",
             _PAPER + ", Theorem 1",
-            "no violation",
-            lambda dataset: _bounded(dataset, "general_bound"),
+            fact("no violation", lambda dataset: _bounded(dataset, "general_bound")),
         ),
-        fact_claim(
+        Claim(
             "accurate-but-slow",
             "A perfectly accurate proxy can be slower than one of accuracy 2/K, within the bounds of both",
             _PAPER + ", Theorem 2",
-            "accurate times above their bound and, for weak proxies, above the inaccurate one's",
-            _accuracy,
+            fact("accurate times above their bound and, for weak proxies, above the inaccurate one's", _accuracy),
         ),
-        value_claim(
+        Claim(
             "weak-is-slow",
             "The accurate proxy's time grows in proportion to T",
             _PAPER + ", Theorem 2",
-            _slope,
-            1.0,
-            0.01,
+            number(_slope, 1.0, 0.01),
         ),
-        fact_claim(
+        Claim(
             "teacher-depends-on-pupil",
             "The proxy that is fast for the pupil that knows its output is slow for the one that hardly does",
             _PAPER + ", Theorem 3",
-            "within both bounds, and slower for every probability",
-            _teachers,
+            fact("within both bounds, and slower for every probability", _teachers),
         ),
-        measurement("never", "Flows that never rise that far", "measured here", _never),
+        Claim("never", "Flows that never rise that far", "measured here", measurement(_never)),
     ),
     order=60,
 )

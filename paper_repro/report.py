@@ -1,4 +1,4 @@
-"""What a run of the reproductions found, as plain values that the reports are written from."""
+"""What a run of the reproductions found, as plain values: the HTML, Markdown and JSON reports are written from them."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from paper_repro.reproduction import Reproduction
 
 
 @dataclasses.dataclass(frozen=True)
-class Outcome:
-    """One reproduction after its run.
+class ReproductionRun:
+    """One run of a reproduction.
 
     Attributes:
         reproduction: what was run.
@@ -37,7 +37,7 @@ class Outcome:
 
     @property
     def counts(self) -> collections.Counter[Verdict]:
-        """How many claims ended in each verdict."""
+        """The number of claims with each verdict."""
         return collections.Counter(finding.verdict for _, finding in self.findings)
 
     @property
@@ -47,18 +47,18 @@ class Outcome:
 
 
 @dataclasses.dataclass(frozen=True)
-class Report:
-    """Everything that a report says.
+class ReproductionReport:
+    """Everything that the report files say.
 
     Attributes:
-        outcomes: the reproductions that were run.
+        runs: the reproductions that were run.
         pending: names of those that were asked for and have not run.
         quick: whether --quick was given.
         interrupted: whether the run was stopped before its end.
         made_by: versions, precision, device and git revision.
     """
 
-    outcomes: tuple[Outcome, ...]
+    runs: tuple[ReproductionRun, ...]
     pending: tuple[str, ...]
     quick: bool
     interrupted: bool
@@ -66,13 +66,13 @@ class Report:
 
     @property
     def counts(self) -> collections.Counter[Verdict]:
-        """How many claims ended in each verdict."""
-        return sum((outcome.counts for outcome in self.outcomes), collections.Counter())
+        """The number of claims with each verdict."""
+        return sum((run.counts for run in self.runs), collections.Counter())
 
     @property
     def failed(self) -> bool:
         """Whether anything failed."""
-        return any(outcome.failed for outcome in self.outcomes)
+        return any(run.failed for run in self.runs)
 
     @property
     def headline(self) -> str:
@@ -84,7 +84,7 @@ class Report:
             words += f"; {counts[Verdict.not_checked]} not checked (quick)"
         if counts[Verdict.measured]:
             words += f"; {counts[Verdict.measured]} further measurements reported"
-        broken = [outcome.reproduction.name for outcome in self.outcomes if outcome.error is not None]
+        broken = [run.reproduction.name for run in self.runs if run.error is not None]
         if broken:
             words += f"; did not run: {', '.join(broken)}"
         if self.pending:
@@ -96,7 +96,7 @@ class Report:
         """What --quick changed, or None for a full run."""
         if not self.quick:
             return None
-        smaller = [f"{one.reproduction.name} ({_listed(one.settings)})" for one in self.outcomes if one.reduced]
+        smaller = [f"{one.reproduction.name} ({_listed(one.settings)})" for one in self.runs if one.reduced]
         if not smaller:
             return "Quick run. Every experiment in it ran at its full settings."
         return (
@@ -110,12 +110,22 @@ def _listed(settings: Mapping[str, Any]) -> str:
 
 
 def verdict_text(finding: Finding) -> str:
-    """The verdict in words."""
+    """Puts the verdict in words.
+
+    Example:
+        >>> verdict_text(Finding("", "", "", Verdict.not_checked))
+        'not checked (quick)'
+    """
     return "not checked (quick)" if finding.verdict is Verdict.not_checked else finding.verdict.value
 
 
 def provenance_lines(made_by: Mapping[str, Any]) -> list[str]:
-    """The versions and the revision, one a line."""
+    """Lists the versions and the revision, one a line.
+
+    Example:
+        >>> provenance_lines({"jax_version": "0.9"})
+        ['jax: 0.9']
+    """
     names = {
         "pgdyn_version": "pgdyn",
         "jax_version": "jax",
