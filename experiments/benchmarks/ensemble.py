@@ -3,9 +3,9 @@
     python -m experiments.benchmarks.ensemble [--quick] [--device cpu|gpu] [--out DIR] [--only CASE ...]
 
 Every adaptive peer is run at several tolerances; errors are those of log pi against a reference at 1e-12, itself held
-to SciPy's DOP853 at 1e-13. Times are medians of repeats taken in turns. Written to DIR: ensemble_timings.csv,
-ensemble_targets.csv (with verdicts), ensemble_machine.csv and two pictures. How long the controlled experiments take
-(nine exact runs, REINFORCE over seeds) is `experiments.benchmarks.controlled`'s subject.
+to SciPy's DOP853 at 1e-13. Times are medians of repeats taken in turns. The cases "controlled" (exact runs and
+REINFORCE, `experiments.benchmarks.controlled`) and "cold-start" (`experiments.benchmarks.cold_start`) have targets too.
+Written to DIR: ensemble_timings.csv, ensemble_targets.csv (with verdicts), ensemble_machine.csv and two pictures.
 """
 
 from __future__ import annotations
@@ -14,38 +14,62 @@ import argparse
 import csv
 import pathlib
 import sys
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import jax
 import rich.console
 import rich.table
 
-from experiments.benchmarks import ensemble_cases, ensemble_measure, ensemble_targets, machine, peak_memory
+from experiments.benchmarks import (
+    cold_start,
+    controlled,
+    ensemble_cases,
+    ensemble_measure,
+    ensemble_targets,
+    machine,
+    streamed,
+    target_table,
+)
 from experiments.benchmarks.ensemble_cases import Scale
-from experiments.benchmarks.peers import PEERS
+from experiments.benchmarks.peers import ENGINE, PEERS
 
 Row = dict[str, Any]
+_WIDTH = 180  # columns of a table that goes to a file
+# Cases that are not batches of flows: each gives its rows of the table of targets.
+OTHERS: dict[str, Callable[[bool], list[Row]]] = {"controlled": controlled.targets, "cold-start": cold_start.targets}
 
 
-def run(scale: Scale, platform: str, only: Sequence[str] = (), report: Any = print) -> list[Row]:
+def run(scale: Scale, platform: str, only: Sequence[str] = (), report: Callable[[str], Any] = print) -> list[Row]:
     """The rows of all cases, or of those in `only`.
 
     Args:
         scale: how large the cases are.
         platform: "cpu" or "gpu".
         only: names of cases; none for all.
-        report: called with a line of text before each case.
+        report: called with a line of text after each case.
     """
     cases = available_cases(platform)
     rows: list[Row] = []
     for name in only or cases:
-        report(f"{name} ...")
+        if name not in cases:
+            continue
+        begin = time.perf_counter()
         rows += ensemble_measure.measure(name, cases[name](scale), scale, platform)
         if name == "scaling" and platform == "cpu":
-            last = [row for row in rows if row["case"] == name and row["peer"] == ensemble_cases.ENGINE][-1]
-            last["peak_mib"] = peak_memory.of_flow_many(last["problems"])
+            rows.append(_streamed(rows[-1], *scale.streamed))
+        report(f"{name}: {time.perf_counter() - begin:.0f} s")
     return rows
+
+
+def _streamed(like: Row, size: int, pieces: int) -> Row:
+    """The row of the standard problems solved in pieces by a process of its own."""
+    found = streamed.measure(size, pieces)
+    kept = ("case", "workload", "prompts", "outputs", "features", "t1", "dtype")
+    about = {name: like[name] for name in kept} | {"peer": ENGINE, "problems": size, "problems_run": size}
+    seconds = {name: found.seconds for name in ("warm_s", "warm_min_s", "warm_max_s")}
+    return about | seconds | {"rtol": ensemble_cases.DEFAULT, "repeats": 1, "peak_mib": found.peak_mib}
 
 
 def available_cases(platform: str) -> dict[str, Any]:
@@ -70,8 +94,8 @@ def draw(folder: pathlib.Path) -> list[pathlib.Path]:
     return ensemble_benchmark.write(folder)
 
 
-def show(console: rich.console.Console, rows: Sequence[Row], targets: Sequence[Row]) -> None:
-    """Both tables on the screen."""
+def show_timings(console: rich.console.Console, rows: Sequence[Row]) -> None:
+    """Seconds, errors and steps of every peer on the screen."""
     table = rich.table.Table(title="Seconds and errors; errors of log pi in nats")
     heads = ("case", "workload", "peer", "N", "rtol", "cold, s", "warm, s", "range, s", "error 99 %", "error max")
     for i, head in enumerate((*heads, "steps", "most")):
@@ -93,13 +117,16 @@ def show(console: rich.console.Console, rows: Sequence[Row], targets: Sequence[R
             _shown(row.get("steps_max"), ",d"),
         )
     console.print(table)
-    table = rich.table.Table(title="Targets, at equal achieved error where another solver is the measure")
-    for head in ("case", "target", "bound", "measured", "at equal rtol", "verdict", "note"):
-        table.add_column(head)
+
+
+def show_targets(targets: Sequence[Row]) -> None:
+    """The table of targets on the screen, a line each: verdict, target, measured, bound, note."""
+    print("Targets, at equal achieved error where another solver is the measure:")
     for row in targets:
-        table.add_row(*(str(row[column] or "") for column in ensemble_targets.COLUMNS))
-    console.print(table)
-    console.print("The nine exact runs and REINFORCE over seeds: python -m experiments.benchmarks.controlled")
+        measured = "-" if row["measured"] is None else row["measured"]
+        bound = "for comparison" if row["bound"] == "none" else f"target {row['bound']}"
+        note = f"; {row['note']}" if row["note"] else ""
+        print(f"{row['verdict'] or '-':>12}  {row['case']}, {row['target']}: {measured} ({bound}{note})")
 
 
 def _shown(value: Any, spec: str) -> str:
@@ -108,39 +135,60 @@ def _shown(value: Any, spec: str) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m experiments.benchmarks.ensemble",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--quick", action="store_true", help="tiny sizes, to see that everything runs")
-    parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu")
-    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("out/benchmarks"), metavar="DIR")
-    parser.add_argument(
-        "--only", nargs="+", default=[], metavar="CASE", choices=list(ensemble_cases.GPU_CASES), help="some cases alone"
-    )
-    options = parser.parse_args(arguments)
-    if unknown := [name for name in options.only if name not in available_cases(options.device)]:
-        parser.error(f"--only {unknown[0]} needs --device gpu")
-    jax.config.update("jax_platforms", "cpu" if options.device == "cpu" else None)
-    if jax.default_backend() != options.device:
-        parser.error(f"--device {options.device}: JAX finds no {options.device} here, only {jax.default_backend()}")
+    options = _parse(arguments)
     console = rich.console.Console()
+    if not console.is_terminal:
+        console.width = _WIDTH
     full = ensemble_cases.FULL if options.device == "cpu" else ensemble_cases.GPU
     about = machine.describe()
     for name, peer in PEERS.items():
-        if not peer.available:
-            console.print(f"{name} is left out: {peer.needs} is not installed (pip install 'pgdyn\\[benchmark]')")
-    rows = run(ensemble_cases.QUICK if options.quick else full, options.device, options.only, console.print)
-    targets = ensemble_targets.judge(rows, options.device)
-    show(console, rows, targets)
+        if not peer.available():
+            console.print(f"{name} is left out, as it needs {peer.needs}")
+    scale = ensemble_cases.QUICK if options.quick else full
+    others: list[Row] = []
+    for name, measure in OTHERS.items():
+        if name in options.only or (not options.only and options.device == "cpu"):
+            begin = time.perf_counter()
+            others += measure(options.quick)
+            console.print(f"{name}: {time.perf_counter() - begin:.0f} s")
+    if not options.only and options.device == "cpu":
+        others += ensemble_targets.NOT_HERE
+    rows = run(scale, options.device, options.only, console.print)
+    targets = ensemble_targets.judge(rows, options.device) + others
+    if options.quick:
+        targets = [
+            row | {"verdict": "quick" if row["verdict"] in ("met", "missed") else row["verdict"]} for row in targets
+        ]
+    if rows:
+        show_timings(console, rows)
+    show_targets(targets)
     write(options.out, "ensemble_timings.csv", ensemble_measure.COLUMNS, rows)
-    write(options.out, "ensemble_targets.csv", ensemble_targets.COLUMNS, targets)
+    write(options.out, "ensemble_targets.csv", target_table.COLUMNS, targets)
     described = [{"what": name, "value": value} for name, value in about.items()]
     write(options.out, "ensemble_machine.csv", ("what", "value"), described)
     for path in draw(options.out):
         console.print(f"Written to {path}", highlight=False)
     return 0
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments.benchmarks.ensemble",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    known = [*ensemble_cases.GPU_CASES, *OTHERS]
+    parser.add_argument("--quick", action="store_true", help="tiny sizes, which show that everything runs, and no more")
+    parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu")
+    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("out/benchmarks"), metavar="DIR")
+    parser.add_argument("--only", nargs="+", default=[], metavar="CASE", choices=known, help="some cases alone")
+    options = parser.parse_args(arguments)
+    if unknown := [name for name in options.only if name not in (*available_cases(options.device), *OTHERS)]:
+        parser.error(f"--only {unknown[0]} needs --device gpu")
+    jax.config.update("jax_platforms", "cpu" if options.device == "cpu" else None)
+    if jax.default_backend() != options.device:
+        parser.error(f"--device {options.device}: JAX finds no {options.device} here, only {jax.default_backend()}")
+    return options
 
 
 if __name__ == "__main__":

@@ -8,15 +8,32 @@ from dataclasses import dataclass
 import numpy as np
 
 from experiments.benchmarks import workloads
+from experiments.benchmarks.peers import ASCENT, DOPRI8, ENGINE, LIMIT, NUMBA5, NUMBA8, PLAIN, SCIPY, TSIT5
 from experiments.benchmarks.workloads import Workload
 
-ENGINE, DIFFRAX, NUMBA, SCIPY, ASCENT = "pgdyn engine", "diffrax vmap", "Numba kernel", "SciPy loop", "ascent scan"
 DEFAULT = 1e-6  # the engine's own relative tolerance
 
 
 @dataclass(frozen=True)
 class Scale:
-    """How large the cases are."""
+    """How large the cases are.
+
+    Attributes:
+        standard: sizes N of the standard case.
+        wide: N with K = 64.
+        linear: N with features.
+        hitting: N with a target.
+        easy: random problems among which plateau problems are mixed.
+        plateaus: plateau problems of each of three kinds.
+        scaling: sizes N whose cost of a trajectory is compared.
+        scaling_slow: those of them that the slower peers solve too.
+        streamed: (N, pieces) of the measurement of memory.
+        compared: problems whose error is computed, at most.
+        checked: problems on which the reference is judged.
+        rounds: turns of a peer, at most.
+        budget: seconds after which a peer has no more than `at_least` turns.
+        at_least: fewest turns of a peer.
+    """
 
     standard: tuple[int, ...]
     wide: int
@@ -25,7 +42,9 @@ class Scale:
     easy: int
     plateaus: int
     scaling: tuple[int, ...]
-    scaling_diffrax: tuple[int, ...]
+    scaling_slow: tuple[int, ...]
+    streamed: tuple[int, int]
+    compared: int
     checked: int
     rounds: int
     budget: float
@@ -40,7 +59,9 @@ FULL = Scale(
     easy=10_000,
     plateaus=10,
     scaling=(100, 1_000, 10_000, 100_000, 1_000_000),
-    scaling_diffrax=(100, 1_000),
+    scaling_slow=(100, 1_000),
+    streamed=(10_000_000, 10),
+    compared=4_000,
     checked=12,
     rounds=9,
     budget=4.0,
@@ -53,7 +74,9 @@ QUICK = Scale(
     easy=400,
     plateaus=2,
     scaling=(100, 1_000, 3_000),
-    scaling_diffrax=(100,),
+    scaling_slow=(100,),
+    streamed=(4_000, 2),
+    compared=400,
     checked=2,
     rounds=2,
     budget=0.5,
@@ -68,7 +91,9 @@ GPU = Scale(
     easy=100_000,
     plateaus=10,
     scaling=(10_000, 100_000, 1_000_000, 10_000_000),
-    scaling_diffrax=(),
+    scaling_slow=(),
+    streamed=(10_000_000, 10),
+    compared=4_000,
     checked=12,
     rounds=9,
     budget=4.0,
@@ -91,35 +116,61 @@ class Batch:
 
 
 def decades(first: int, last: int) -> list[float]:
-    """10^-first, ..., 10^-last."""
-    return [10.0**-exponent for exponent in range(first, last + 1)]
+    """10^-first, ..., 10^-last.
+
+    Example:
+        >>> decades(3, 5)
+        [0.001, 0.0001, 1e-05]
+    """
+    return [float(f"1e-{exponent}") for exponent in range(first, last + 1)]
 
 
+# Apart from the first case, a peer has just the tolerances whose errors lie around the engine's at its own.
 def _first(scale: Scale) -> list[Batch]:
     peers = {
         ENGINE: decades(3, 10),
-        DIFFRAX: decades(3, 9),
-        NUMBA: decades(3, 10),
-        SCIPY: decades(3, 9),
+        TSIT5: decades(3, 9),
+        DOPRI8: decades(3, 8),
+        PLAIN: decades(3, 9),
+        NUMBA5: decades(3, 10),
+        NUMBA8: decades(3, 10),
+        SCIPY: decades(4, 8),
         ASCENT: [0.0],
+        LIMIT: [DEFAULT],
     }
     return [Batch(Workload("standard", workloads.standard(scale.standard[0])), peers)]
 
 
 def _larger(size: int) -> list[Batch]:
-    peers = {ENGINE: decades(6, 7), DIFFRAX: decades(6, 8), NUMBA: decades(6, 8)}
+    peers = {
+        ENGINE: decades(6, 7),
+        TSIT5: decades(7, 8),
+        DOPRI8: decades(5, 7),
+        PLAIN: decades(7, 8),
+        NUMBA5: decades(6, 8),
+        NUMBA8: decades(6, 8),
+        LIMIT: [DEFAULT],
+    }
     return [Batch(Workload("standard", workloads.standard(size)), peers)]
 
 
 def _wide(scale: Scale) -> list[Batch]:
-    peers = {ENGINE: decades(6, 7), DIFFRAX: decades(6, 9), NUMBA: decades(6, 9)}
+    peers = {
+        ENGINE: decades(6, 7),
+        TSIT5: decades(8, 9),
+        DOPRI8: decades(6, 8),
+        PLAIN: decades(7, 8),
+        NUMBA5: decades(7, 8),
+        NUMBA8: decades(7, 9),
+        LIMIT: [DEFAULT],
+    }
     return [Batch(Workload("K = 64", workloads.standard(scale.wide, outputs=64)), peers)]
 
 
 def _linear(scale: Scale, shared: bool) -> list[Batch]:
     problems = workloads.linear(scale.linear, prompts=8, outputs=64, width=16, shared=shared)
-    name = f"linear, {'shared' if shared else 'own'} features"
-    return [Batch(Workload(name, problems), {ENGINE: decades(6, 7), DIFFRAX: decades(6, 8 if shared else 7)})]
+    peers = {ENGINE: decades(6, 7), TSIT5: decades(7, 8), DOPRI8: decades(6, 7)}
+    return [Batch(Workload(f"linear, {'shared' if shared else 'own'} features", problems), peers)]
 
 
 def _hitting(scale: Scale) -> list[Batch]:
@@ -134,9 +185,11 @@ def _hitting(scale: Scale) -> list[Batch]:
 def _scaling(scale: Scale) -> list[Batch]:
     batches = []
     for size in scale.scaling:
-        peers: dict[str, Sequence[float]] = {ENGINE: [DEFAULT], NUMBA: [DEFAULT]}
-        if size in scale.scaling_diffrax:
-            peers[DIFFRAX] = [DEFAULT]
+        peers: dict[str, Sequence[float]] = {ENGINE: [DEFAULT]}
+        if size < scale.scaling[-1]:
+            peers |= {PLAIN: [DEFAULT], NUMBA5: [DEFAULT]}
+        if size in scale.scaling_slow:
+            peers |= {TSIT5: [DEFAULT], DOPRI8: [DEFAULT]}
         batches.append(Batch(Workload("standard", workloads.standard(size)), peers))
     return batches
 
@@ -145,7 +198,7 @@ def _tails(scale: Scale) -> list[Batch]:
     easy, hard = workloads.standard(scale.easy), workloads.plateaus(scale.plateaus)
     both, is_hard = workloads.mixed(easy, hard)
     target = np.where(is_hard, workloads.PLATEAU_TARGET, workloads.climb_targets(both))
-    peers = {ENGINE: [DEFAULT, 1e-8], DIFFRAX: [DEFAULT]}
+    peers = {ENGINE: [DEFAULT, 1e-8], TSIT5: [DEFAULT]}
     late = workloads.LATE_TIME
     return [
         Batch(Workload("random problems alone", easy, late, workloads.climb_targets(easy)), peers),

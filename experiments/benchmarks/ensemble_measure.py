@@ -8,9 +8,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from experiments.benchmarks import peers, timing, work_precision
+from experiments.benchmarks import peers, scipy_loop, timing, vmapped_diffrax, work_precision
 from experiments.benchmarks.ensemble_cases import Batch, Scale
-from experiments.benchmarks.peers import PEERS, Ends, Peer
+from experiments.benchmarks.peer import Ends, Peer, Solve
+from experiments.benchmarks.peers import PEERS
 from experiments.benchmarks.workloads import Workload
 
 COLUMNS: tuple[str, ...] = (
@@ -42,7 +43,7 @@ COLUMNS: tuple[str, ...] = (
 )
 Row = dict[str, Any]
 CHECK = "SciPy DOP853 at 1e-13"
-_COMPARED = 20_000  # problems whose error is computed, at most
+_LONG = 8.0  # seconds of a call, from which on it is timed once
 
 
 def measure(case: str, batches: list[Batch], scale: Scale, platform: str) -> list[Row]:
@@ -54,20 +55,19 @@ def measure(case: str, batches: list[Batch], scale: Scale, platform: str) -> lis
         scale: repeats and their budget.
         platform: "cpu" or "gpu"; peers that do not belong there or are not installed are left out.
     """
-    known = [peers.reference(_head(batch.workload)) for batch in batches]
-    jax.clear_caches()  # the reference has compiled the engine; the first call below is to be a first call
-    tasks, cold, solvers = {}, {}, {}
+    known = [vmapped_diffrax.reference(_head(batch.workload, scale.compared)) for batch in batches]
+    jax.clear_caches()  # so that the first call below is a first call
+    tasks, cold = {}, {}
     for i, batch in enumerate(batches):
         for name, tolerances in batch.peers.items():
             peer = PEERS[name]
-            if not peer.available or (platform != "cpu" and peer.on_cpu_only):
+            if not peer.available() or (platform != "cpu" and peer.on_cpu_only):
                 continue
             solve = peer.prepare(batch.workload)
             _, cold[i, name] = timing.once(functools.partial(solve, tolerances[0]))
             for rtol in tolerances:
-                tasks[i, name, rtol] = functools.partial(_solve_and_keep_head, solve, rtol)
-            solvers[i, name] = solve
-    timings = timing.in_turns(tasks, rounds=scale.rounds, at_least=scale.at_least, budget=scale.budget)
+                tasks[i, name, rtol] = functools.partial(_solve_and_keep_head, solve, rtol, scale.compared)
+    timings = timing.in_turns(tasks, rounds=scale.rounds, at_least=scale.at_least, budget=scale.budget, long=_LONG)
     rows = []
     for i, batch in enumerate(batches):
         for (at, name, rtol), one in timings.items():
@@ -87,24 +87,25 @@ def describe(batch: Workload) -> Row:
         "problems": len(problems),
         "prompts": problems.num_prompts,
         "outputs": problems.num_outputs,
-        "features": None if problems.features is None else problems.features.shape[-1],
+        "features": None if problems.is_tabular else problems.params_shape[0],
         "t1": batch.t1,
     }
 
 
-def _head(workload: Workload) -> Workload:
-    """The problems whose errors are computed."""
+def _head(workload: Workload, compared: int) -> Workload:
+    """The problems whose errors are computed: all of them where hitting times are wanted."""
     problems = workload.problems
-    if len(problems) <= _COMPARED:
+    if len(problems) <= compared or workload.target is not None:
         return workload
-    target = None if workload.target is None else workload.target[:_COMPARED]
-    return Workload(workload.name, problems[:_COMPARED], workload.t1, target)
+    return Workload(workload.name, problems[:compared], workload.t1)
 
 
-def _solve_and_keep_head(solve: peers.Solve, rtol: float) -> Ends:
+def _solve_and_keep_head(solve: Solve, rtol: float, compared: int) -> Ends:
     ends = solve(rtol)
+    if ends.log_policy is None or ends.hitting_time is not None:
+        return ends
     # Views would keep a million problems in memory for every tolerance.
-    return ends._replace(log_policy=ends.log_policy[:_COMPARED].copy())
+    return ends._replace(log_policy=ends.log_policy[:compared].copy())
 
 
 def _row(case: str, batch: Batch, peer: Peer, rtol: float, cold: float | None, one: timing.Timing) -> Row:
@@ -131,6 +132,8 @@ def _row(case: str, batch: Batch, peer: Peer, rtol: float, cold: float | None, o
 
 
 def _errors(batch: Batch, ends: Ends, known: Ends) -> Row:
+    if ends.log_policy is None or known.log_policy is None:
+        return {}
     count = min(len(ends.log_policy), len(known.log_policy))
     error = work_precision.log_policy_error(ends.log_policy[:count], known.log_policy[:count])
     found: Row = {"error_max": error.largest, "error_p99": error.most}
@@ -145,12 +148,12 @@ def _errors(batch: Batch, ends: Ends, known: Ends) -> Row:
 
 def _check_reference(case: str, batch: Batch, known: Ends, count: int) -> list[Row]:
     """The reference's own error on a few problems: half of those that took it most steps, half any others."""
-    if not PEERS["SciPy loop"].available or known.steps is None:
+    if not PEERS[peers.SCIPY].available() or known.steps is None or known.log_policy is None:
         return []
     hardest = np.argsort(-known.steps, kind="stable")
     lanes = np.unique(np.r_[hardest[: count // 2], np.arange(count - count // 2)])
     lanes = lanes[lanes < len(known.log_policy)]
-    found = peers.scipy_check(batch.workload, lanes)
+    found = scipy_loop.judge(batch.workload, lanes)
     subset = Ends(known.log_policy[lanes], None, None if known.hitting_time is None else known.hitting_time[lanes])
     part = Batch(batch.workload, batch.peers, None if batch.hard is None else batch.hard[lanes])
     row = {"case": case, **describe(batch.workload), "peer": CHECK, "problems_run": len(lanes), "dtype": "float64"}

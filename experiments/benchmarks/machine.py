@@ -8,15 +8,29 @@ import platform
 from pathlib import Path
 from typing import Any
 
-from pgdyn import provenance
+from pgdyn.io import provenance
 
 _PACKAGES = ("jaxlib", "diffrax", "equinox", "numpy", "scipy", "numba")
 
 
+def cores() -> int:
+    """Cores that this process may use.
+
+    Example:
+        >>> cores() > 0
+        True
+    """
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def describe() -> dict[str, Any]:
-    """Processor, cores, memory, load average now, versions, precision, device and git revision."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    found: dict[str, Any] = {"cpu": _cpu(), "cores": cores}
+    """Processor, cores, memory, load average now, versions, precision, device and git revision.
+
+    Example:
+        >>> describe()["cores"] == cores()
+        True
+    """
+    found: dict[str, Any] = {"cpu": _cpu(), "cores": cores()}
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
         found["memory_gib"] = round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30, 1)
     if hasattr(os, "getloadavg"):

@@ -6,6 +6,7 @@ would measure that.
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Callable, Hashable, Mapping
@@ -29,14 +30,25 @@ class Timing:
 
 
 def once(run: Callable[[], Any]) -> tuple[Any, float]:
-    """(result, seconds) of one call."""
+    """(result, seconds) of one call.
+
+    Example:
+        >>> once(lambda: 3)[0]
+        3
+    """
     start = time.perf_counter()
     result = run()
     return result, time.perf_counter() - start
 
 
 def in_turns(
-    tasks: Mapping[Key, Callable[[], Any]], *, rounds: int, at_least: int = 2, budget: float = 10.0, turn: float = 0.1
+    tasks: Mapping[Key, Callable[[], Any]],
+    *,
+    rounds: int,
+    at_least: int = 2,
+    budget: float = 10.0,
+    turn: float = 0.1,
+    long: float = math.inf,
 ) -> dict[Key, Timing]:
     """Runs every task once a round; the tasks have been warmed up.
 
@@ -46,12 +58,18 @@ def in_turns(
         at_least: fewest turns of a task, however long they take.
         budget: seconds after which a task has no turn beyond `at_least`.
         turn: seconds after which a turn ends with the call in hand.
+        long: seconds of a call, after which its task has no further turn.
+
+    Example:
+        >>> found = in_turns({"a": lambda: 1, "b": lambda: 2}, rounds=2, turn=0.0)
+        >>> found["b"].result, len(found["b"].seconds)
+        (2, 2)
     """
     timings = {key: Timing() for key in tasks}
     for number in range(rounds):
         for key, run in tasks.items():
             timing = timings[key]
-            if number >= at_least and sum(timing.seconds) >= budget:
+            if number >= at_least and sum(timing.seconds) >= budget or max(timing.seconds, default=0.0) >= long:
                 continue
             before = len(timing.seconds)
             while len(timing.seconds) == before or sum(timing.seconds[before:]) < turn:
