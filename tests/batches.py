@@ -4,9 +4,10 @@ import jax
 import numpy as np
 
 import pgdyn
+from pgdyn.solution import OBSERVED
 
 ONE = jax.local_devices()[:1]
-FIELDS = ("params", "log_policy", "true_value", "proxy_value", "hitting_time", "steps", "result")
+FIELDS = (*OBSERVED, "hitting_time", "steps", "result")
 T1, TARGET = 500.0, 0.5
 COUNT = 900  # far more than are stepped at once
 
@@ -15,7 +16,7 @@ def tabular(count=COUNT, seed=0):
     rng = np.random.default_rng(seed)
     policy = rng.dirichlet(np.ones(5), (count, 1)) * 0.99 + 0.002
     reward = rng.uniform(-1, 1, (count, 1, 5))
-    return pgdyn.Problem.tabular(policy, reward, reward + 0.3 * rng.normal(size=reward.shape))
+    return pgdyn.Batch.tabular(policy, reward, reward + 0.3 * rng.normal(size=reward.shape))
 
 
 def run(problems, **options):

@@ -1,5 +1,8 @@
 """Strictness for every test: float64, no silent rank or dtype promotion, warnings as errors, two CPU devices."""
 
+import os
+from pathlib import Path
+
 import jax
 import jaxtyping
 import pytest
@@ -10,6 +13,10 @@ jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 
+# Compiled programs are kept between runs of the tests, and shared by the processes of one run and by those that tests
+# start. `make clean` removes them.
+os.environ.setdefault("PGDYN_COMPILATION_CACHE", str(Path(__file__).parents[1] / ".pytest_cache" / "compiled"))
+
 # Shapes and dtypes in the signatures of pgdyn are checked whenever tests call it; `typecheck` says which hints count.
 jaxtyping.install_import_hook("pgdyn", "typecheck.shapes")
 
@@ -17,6 +24,13 @@ settings.register_profile(
     "pgdyn", deadline=None, max_examples=25, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
 )
 settings.load_profile("pgdyn")
+
+
+def pytest_configure(config):
+    """Turns the compilation cache on, before anything is compiled."""
+    from pgdyn import compilation_cache
+
+    compilation_cache.enable()
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 """The objective and its closed gradient against plain definitions, complex steps and autodiff."""
 
+import dataclasses
 import itertools
 
 import equinox as eqx
@@ -14,7 +15,8 @@ from oracles import Goal
 from strategies import goals, make_setting, settings
 
 import pgdyn
-from pgdyn import objective
+from pgdyn import objective as objectives
+from pgdyn import policy
 
 OPTIONS = [
     Goal(reward, kl, reference, direction, entropy, normalize)
@@ -154,20 +156,78 @@ def test_weights_may_be_vmapped():
         np.testing.assert_allclose(row, expected, rtol=1e-11, atol=1e-14)
 
 
-def test_an_objective_made_under_jit_is_none_the_less_plain():
-    """And the one that stands for None, made once for all calls, holds nothing of the trace in which it was made."""
+# ---------------------------------------------------------------- where rewards are measured from
+
+
+@given(settings(starts=("flat", "peaked"), temperatures=(1.0,)), goals(), st.integers(0, 2**32 - 1))
+def test_the_anchor_does_not_matter(setting, goal, seed):
+    """Oracle: autodiff of the value; every anchor taken nearby gives the same gradient, but for rounding."""
+    if goal.normalize_by_std is not False and oracles.std_scale(setting, goal, setting.start) < 1e-3:
+        return  # divides by 1e-8
+    setting = dataclasses.replace(setting, features=None, start=oracles.log_policy(setting, setting.start))
+    problem, rng = setting.problem(), np.random.default_rng(seed)
+    objective, shape = goal.objective(), setting.true_reward.shape
+    logits = jnp.asarray(setting.start + rng.normal(size=shape))
+    reference = objective.reference_log_policy(problem)
+    automatic = jax.grad(objective.value, argnums=1)(problem, logits)
+    scale = float(jnp.abs(automatic).max()) + 1e-3 * np.abs(oracles.training_reward(setting, goal)).max()
+    own = objective.logit_gradient(problem, logits, reference)
+    np.testing.assert_allclose(own, automatic, rtol=1e-9, atol=1e-11 * scale)
+    for distance in (0.0, 1e-3, 1.0):
+        nearby = logits + distance * rng.normal(size=shape)
+        anchor = objective.anchor(problem, nearby, reference, with_value=True)
+        found = objective.logit_gradient(problem, logits, reference, anchor)
+        np.testing.assert_allclose(found, own, rtol=1e-11, atol=1e-12 * scale)
+        value = anchor.true_value(problem, policy.weights(logits, anchor.peak))
+        np.testing.assert_allclose(value, oracles.value(setting, np.asarray(logits), setting.true_reward), rtol=1e-11)
+        shifted = objective.logit_gradient(problem, logits + 7.0, reference, anchor)
+        np.testing.assert_allclose(shifted, own, rtol=1e-10, atol=1e-11 * scale)
+
+
+@pytest.mark.parametrize("weights", [{}, {"kl": 0.3}, {"entropy": 0.2}, {"kl": 0.3, "entropy": 0.2}])
+def test_gradients_keep_their_digits_on_a_plateau(weights):
+    """Oracle: dJ/dz in extended precision, the likeliest output's by the others', away from where the anchor is."""
+    start = np.array([0.0, -27.0, -29.0, -31.0, -34.0])
+    moved = start + np.array([0.37, -0.4, 0.2, 0.1, 0.05])
+    reward, reference = np.array([0.3, 1.0, -0.7, 0.2, -1.0]), np.log([0.1, 0.3, 0.2, 0.25, 0.15])
+    problem, objective = pgdyn.Problem.tabular(None, reward), pgdyn.Objective(**weights)
+    anchor = objective.anchor(problem, jnp.asarray(start)[None], jnp.asarray(reference)[None])
+    found = objective.logit_gradient(problem, jnp.asarray(moved)[None], jnp.asarray(reference)[None], anchor)
+
+    z = moved.astype(np.longdouble)
+    log_policy = z - np.log(np.sum(np.exp(z)))
+    kl, entropy = weights.get("kl", 0.0), weights.get("entropy", 0.0)
+    signal = reward - kl * (log_policy - reference) - entropy * log_policy
+    signal -= signal[0]
+    others = np.exp(log_policy) * (signal - np.sum(np.exp(log_policy) * signal))
+    others[0] = -np.sum(others[1:])
+    np.testing.assert_allclose(found[0], others.astype(float), rtol=1e-10)
+
+
+# ---------------------------------------------------------------- absent terms
+
+
+def test_an_objective_without_weights_holds_no_arrays():
+    """So that one made while a function is traced, and kept, holds nothing of that trace."""
     made = []
 
     @jax.jit
     def trace(x):
-        objective._proxy_alone.cache_clear()
-        made.extend([pgdyn.Objective(), objective.choose_objective(None, "this test"), pgdyn.Objective(kl=0.5)])
+        made.extend([pgdyn.Objective(), objectives.choose_objective(None, "this test"), pgdyn.Objective(kl=0.5)])
         return x
 
     trace(1.0)
-    assert all(weight == 0.0 and isinstance(weight, float) for one in made[:2] for weight in (one.kl, one.entropy))
-    assert objective.choose_objective(None, "this test") is made[1]
-    assert isinstance(made[2].kl, jax.Array)
+    assert jax.tree.leaves(made[:2]) == []
+    assert made[0] == made[1] == pgdyn.Objective(kl=0, entropy=None) and hash(made[0]) == hash(made[1])
+    assert len(jax.tree.leaves(made[2])) == 1
+    problem = make_setting(9, (1, 5, None)).problem()
+    assert np.isfinite(made[2].value(problem, problem.initial_params))
+
+
+@pytest.mark.parametrize("absent", [0, 0.0, None, np.zeros(3)], ids=str)
+def test_a_weight_of_zero_is_none(absent):
+    objective = pgdyn.Objective(kl=absent, entropy=absent)
+    assert objective.kl is None and objective.entropy is None and not objective.needs_reference
 
 
 def test_a_zero_weight_leaves_its_term_out_of_the_program():
@@ -190,9 +250,10 @@ def test_a_zero_weight_leaves_its_term_out_of_the_program():
         ({"kl": np.nan}, "kl is nan; every entry of kl must be finite"),
         ({"kl": np.inf}, "kl is inf; every entry of kl must be finite"),
         ({"kl": "strong"}, "kl is 'strong'; every entry of kl must be a real number"),
-        ({"kl": None}, "kl is None; every entry of kl must be a real number"),
         ({"kl": True}, "kl is True; every entry of kl must be a real number"),
-        ({"kl": [0.1, 0.2]}, r"kl must be a single number, got an array of shape \(2,\)"),
+        ({"kl": [[0.1, 0.2]]}, r"kl has shape \(1, 2\); it must be a single number, or \[N\] for a batch"),
+        ({"kl": [0.1, -0.2]}, r"kl\[1\] is -0.2; it must be at least 0"),
+        ({"entropy": [0.1, np.nan]}, r"entropy\[1\] is nan; every entry of entropy must be finite"),
         ({"entropy": -np.inf}, "entropy is -inf; every entry of entropy must be finite"),
         ({"entropy": 1j}, "entropy is 1j; every entry of entropy must be a real number"),
     ],

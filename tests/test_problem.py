@@ -1,4 +1,6 @@
-"""Problems: starts against NumPy's least squares, batches against single problems, and every refusal of bad input."""
+"""Problems: starts against NumPy's least squares, and every refusal of bad input."""
+
+import dataclasses
 
 import jax
 import jax.numpy as jnp
@@ -6,7 +8,7 @@ import numpy as np
 import oracles
 import pytest
 from hypothesis import given
-from strategies import SHAPES, make_setting, settings
+from strategies import make_setting, settings
 
 import pgdyn
 
@@ -125,55 +127,7 @@ def test_the_arrays_given_are_copied():
     np.testing.assert_array_equal(problem.true_reward, [TRUE])
 
 
-# ---------------------------------------------------------------- batches
-
-
-@pytest.mark.parametrize("shape", SHAPES)
-def test_stack_adds_an_axis_and_indexing_takes_it_away(shape):
-    singles = [make_setting(seed, shape, temperature=1.0 + seed).problem() for seed in range(3)]
-    batch = pgdyn.stack(singles)
-    assert len(batch) == batch.batch_size == 3
-    assert all(leaf.shape[0] == 3 for leaf in jax.tree.leaves(batch))
-    for i, (single, taken) in enumerate(zip(singles, batch, strict=True)):
-        for left, right, negative in zip(*map(jax.tree.leaves, (single, taken, batch[i - 3])), strict=True):
-            np.testing.assert_array_equal(left, right)
-            np.testing.assert_array_equal(left, negative)
-    part = batch[1:]
-    assert part.batch_size == 2
-    np.testing.assert_array_equal(part.initial_params, batch.initial_params[1:])
-
-
-@pytest.mark.parametrize("shape", [(1, 5, None), (3, 5, 4)])
-def test_a_batch_of_proxies_shares_the_rest(shape):
-    problem = make_setting(0, shape).problem()
-    proxies = np.random.default_rng(0).normal(size=(4, *shape[:2]))
-    batch = problem.with_proxy(proxies)
-    assert batch.batch_size == 4
-    for proxy, single in zip(proxies, batch, strict=True):
-        np.testing.assert_array_equal(single.proxy_reward, proxy)
-        for field in ("true_reward", "initial_params", "temperature", "prompt_weights"):
-            np.testing.assert_array_equal(getattr(single, field), getattr(problem, field))
-    values = jax.vmap(pgdyn.Objective().value, in_axes=(batch.batch_axes, 0))(batch, batch.initial_params)
-    for value, single in zip(values, batch, strict=True):
-        np.testing.assert_allclose(value, pgdyn.Objective().value(single, single.initial_params), rtol=1e-14)
-    again = batch.with_proxy(proxies[0])
-    np.testing.assert_array_equal(again.proxy_reward, np.broadcast_to(proxies[0], (4, *shape[:2])))
-
-
-def test_a_batch_may_be_given_at_once():
-    rng = np.random.default_rng(0)
-    policies, rewards = rng.dirichlet(np.ones(5), (4, 2)), rng.normal(size=(4, 2, 5))
-    temperatures = [0.5, 1.0, 1.5, 2.0]
-    batch = pgdyn.Problem.tabular(policies, rewards, temperature=temperatures)
-    for policy, reward, temperature, single in zip(policies, rewards, temperatures, batch, strict=True):
-        alone = pgdyn.Problem.tabular(policy, reward, temperature=temperature)
-        for left, right in zip(jax.tree.leaves(single), jax.tree.leaves(alone), strict=True):
-            np.testing.assert_array_equal(left, right)
-    linear = pgdyn.Problem.linear(FEATURES, rewards, initial_policy=policies)
-    for policy, reward, single in zip(policies, rewards, linear, strict=True):
-        alone = pgdyn.Problem.linear(FEATURES, reward, initial_policy=policy)
-        np.testing.assert_allclose(single.initial_params, alone.initial_params, rtol=1e-12, atol=1e-14)
-        np.testing.assert_array_equal(single.features, alone.features)
+# ---------------------------------------------------------------- transformations
 
 
 def test_problems_are_built_under_jit_and_vmap():
@@ -206,12 +160,12 @@ L = pgdyn.Problem.linear
 
 REFUSED = [
     # nan and infinities, in every field
-    (lambda: T(POLICY, [1, 0.8, -1, NAN, -1]), "true_reward[0, 3] is nan; " + FINITE.format("true_reward")),
+    (lambda: T(POLICY, [1, 0.8, -1, NAN, -1]), "true_reward[3] is nan; " + FINITE.format("true_reward")),
     (lambda: T(POLICY, [TRUE, [1, 1, INF, 1, 1]]), "true_reward[1, 2] is inf; " + FINITE.format("true_reward")),
-    (lambda: T(POLICY, TRUE, [1, -INF, 0, 0, 0]), "proxy_reward[0, 1] is -inf; " + FINITE.format("proxy_reward")),
-    (lambda: T([NAN, 0.5, 0.5], [1, 2, 3]), "initial_policy[0, 0] is nan; " + FINITE.format("initial_policy")),
-    (lambda: T([0.5, 0.5, INF], [1, 2, 3]), "initial_policy[0, 2] is inf; " + FINITE.format("initial_policy")),
-    (lambda: L([[1, 2], [3, NAN]], [1, 2]), "features[0, 1, 1] is nan; " + FINITE.format("features")),
+    (lambda: T(POLICY, TRUE, [1, -INF, 0, 0, 0]), "proxy_reward[1] is -inf; " + FINITE.format("proxy_reward")),
+    (lambda: T([NAN, 0.5, 0.5], [1, 2, 3]), "initial_policy[0] is nan; " + FINITE.format("initial_policy")),
+    (lambda: T([0.5, 0.5, INF], [1, 2, 3]), "initial_policy[2] is inf; " + FINITE.format("initial_policy")),
+    (lambda: L([[1, 2], [3, NAN]], [1, 2]), "features[1, 1] is nan; " + FINITE.format("features")),
     (
         lambda: L(FEATURES, TRUE, initial_params=[0, INF, 0]),
         "initial_params[1] is inf; " + FINITE.format("initial_params"),
@@ -222,7 +176,7 @@ REFUSED = [
         "prompt_weights[1] is nan; " + FINITE.format("prompt_weights"),
     ),
     # probabilities
-    (lambda: T([-0.1, 0.6, 0.5], [1, 2, 3]), "initial_policy[0, 0] is -0.1; " + POSITIVE),
+    (lambda: T([-0.1, 0.6, 0.5], [1, 2, 3]), "initial_policy[0] is -0.1; " + POSITIVE),
     (lambda: T([[0.5, 0.5], [1.0, 0.0]], [1, 2]), "initial_policy[1, 1] is 0; " + POSITIVE),
     (
         lambda: T([0.5, 0.5 + 1e-5], [1, 2]),
@@ -241,7 +195,7 @@ REFUSED = [
     (lambda: L(FEATURES, TRUE, temperature=-1), "temperature is -1; the temperature must be positive"),
     (
         lambda: T(POLICY, TRUE, temperature=[1.0, 2.0]),
-        "temperature has shape (2,); it must be one number or one a problem ()",
+        "temperature has shape (2,); it must be one number",
     ),
     (lambda: T(POLICY, [TRUE] * 2, prompt_weights=[1, -1]), "prompt_weights[1] is -1; no weight may be negative"),
     (
@@ -280,27 +234,27 @@ REFUSED = [
         lambda: T(POLICY, [[1, 2, 3, 4, 5], 6]),
         "true_reward is not rectangular: true_reward[1] has a single entry but true_reward[0] has 5 entries",
     ),
-    (lambda: T(POLICY, 1.0), "true_reward has shape (); it must be [K] or [P, K], or [N, P, K] for a batch"),
+    (lambda: T(POLICY, 1.0), "true_reward has shape (); it must be [K] or [P, K]"),
     (
         lambda: T(POLICY, np.zeros((2, 2, 2, 5))),
-        "true_reward has shape (2, 2, 2, 5); it must be [K] or [P, K], or [N, P, K] for a batch",
+        "true_reward has shape (2, 2, 2, 5); it must be [K] or [P, K]",
     ),
     (
         lambda: T([0.5, 0.5], TRUE),
-        "shapes do not fit together: true_reward (1, 5) and proxy_reward (1, 5) and initial_policy (1, 2)",
+        "the number of outputs differs: true_reward has 5, initial_policy has 2",
     ),
     (
         lambda: T([1.0], TRUE),
-        "the number of outputs differs: true_reward has 5, proxy_reward has 5, initial_policy has 1",
+        "the number of outputs differs: true_reward has 5, initial_policy has 1",
     ),
     (
         lambda: T(POLICY, [TRUE] * 2, [PROXY] * 3),
-        "shapes do not fit together: true_reward (2, 5) and proxy_reward (3, 5)",
+        "shapes do not fit together: true_reward (2, 5) and proxy_reward (3, 5) and initial_policy (1, 5)",
     ),
     (lambda: L(FEATURES, TRUE[:4]), "features has 5 outputs but true_reward has 4"),
     (
         lambda: L(FEATURES[:, 0], TRUE),
-        "features has shape (5,); it must be [K, D] or [P, K, D], or [N, P, K, D] for a batch",
+        "features has shape (5,); it must be [K, D] or [P, K, D]",
     ),
     (lambda: L(np.zeros((2, 5, 3)), [TRUE] * 3), "features has 2 prompts but the rewards have 3"),
     (
@@ -308,8 +262,30 @@ REFUSED = [
         "initial_params has shape (2,); the features ask for (3,)",
     ),
     (
-        lambda: L(FEATURES, np.zeros((4, 1, 5)), initial_params=np.zeros((2, 3))),
-        "initial_params has shape (2, 3); the features ask for (3,) or (4, 3)",
+        lambda: L(FEATURES, TRUE, initial_params=np.zeros((2, 3))),
+        "initial_params has shape (2, 3); the features ask for (3,)",
+    ),
+    # what is many problems
+    (
+        lambda: T(POLICY, np.zeros((4, 1, 5))),
+        "true_reward has shape (4, 1, 5); it must be [K] or [P, K] for one problem, and pgdyn.Batch takes [N, P, K]",
+    ),
+    (
+        lambda: T(np.full((4, 1, 5), 0.2), TRUE),
+        "initial_policy has shape (4, 1, 5); it must be [K] or [P, K] for one problem, and pgdyn.Batch takes [N, P, K]",
+    ),
+    (
+        lambda: T(POLICY, TRUE, np.zeros((1, 1, 5))),
+        "proxy_reward has shape (1, 1, 5); it must be [K] or [P, K] for one problem, and pgdyn.Batch takes [N, P, K]",
+    ),
+    (
+        lambda: L(np.zeros((4, 1, 5, 3)), TRUE),
+        "features has shape (4, 1, 5, 3); "
+        "it must be [K, D] or [P, K, D] for one problem, and pgdyn.Batch takes [N, P, K, D]",
+    ),
+    (
+        lambda: T(POLICY, [TRUE] * 2, prompt_weights=np.ones((4, 2))),
+        "prompt_weights has shape (4, 2) but there are 2 prompts",
     ),
     (
         lambda: L(FEATURES, TRUE, initial_params=[0, 0, 0], initial_policy=POLICY),
@@ -317,7 +293,8 @@ REFUSED = [
     ),
     (
         lambda: L(1e200 * np.eye(2), [1, 0], initial_params=[0, -1e200]),
-        "initial logits[0, 1] is -inf; features @ initial_params / temperature must be finite",
+        "initial logits[0, 1] is -inf; features @ initial_params / temperature must be finite, "
+        "and so must its differences within a prompt",
     ),
     # with_proxy and stack
     (
@@ -326,11 +303,15 @@ REFUSED = [
     ),
     (
         lambda: T(POLICY, TRUE).with_proxy([1, 2, NAN, 4, 5]),
-        "proxy_reward[0, 2] is nan; " + FINITE.format("proxy_reward"),
+        "proxy_reward[2] is nan; " + FINITE.format("proxy_reward"),
     ),
     (
-        lambda: T(POLICY, TRUE).with_proxy(np.zeros((4, 1, 5))).with_proxy(np.zeros((3, 1, 5))),
-        "proxy_reward has 3 problems but the batch has 4",
+        lambda: T(POLICY, TRUE).with_proxy(np.zeros((4, 2, 5))),
+        "proxy_reward has shape (4, 2, 5) but the problem's rewards have (1, 5)",
+    ),
+    (
+        lambda: T(POLICY, TRUE).with_proxy(np.zeros((2, 2, 1, 5))),
+        "proxy_reward has shape (2, 2, 1, 5); it must be [K] or [P, K], or [N, P, K] for a batch",
     ),
     (lambda: pgdyn.stack([]), "stack needs at least one problem"),
     (
@@ -368,12 +349,35 @@ def test_both_starts_are_refused_even_if_equal():
         L(np.eye(5), TRUE, initial_params=start[0], initial_policy=np.exp(start[0]))
 
 
-def test_indexing_beyond_the_batch_is_an_error():
-    batch = T(POLICY, TRUE).with_proxy(np.zeros((4, 1, 5)))
-    for index in (4, -5, np.int64(7)):
-        with pytest.raises(IndexError, match="of a batch of 4"):
-            batch[index]
-    with pytest.raises(TypeError, match="one problem"):
-        batch[0][0]
-    with pytest.raises(TypeError, match="one problem"):
-        len(batch[0])
+def test_one_problem_is_no_sequence():
+    for access in (len, lambda problem: problem[0], iter):
+        with pytest.raises(TypeError):
+            access(T(POLICY, TRUE))
+
+
+# ---------------------------------------------------------------- one problem where one is wanted
+
+
+@pytest.mark.parametrize("call", [lambda p: pgdyn.flow(p, 1.0), lambda p: pgdyn.ascend(p, 3)], ids=["flow", "ascend"])
+@pytest.mark.parametrize("axes", [1, 2])
+def test_arrays_with_leading_axes_are_not_one_problem(call, axes):
+    """Two leading axes used to pass for a single problem."""
+    single = T(POLICY, TRUE)
+    stacked = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (2,) * axes + leaf.shape), single)
+    with pytest.raises(ValueError, match=r"takes one problem and this one's arrays have leading axes \(2,( 2)?\)"):
+        call(stacked)
+
+
+@pytest.mark.parametrize("name", ["proxy_reward", "initial_params", "temperature", "prompt_weights"])
+def test_one_array_with_a_leading_axis_is_refused_by_its_name(name):
+    single = T(POLICY, TRUE)
+    mixed = dataclasses.replace(single, **{name: jnp.stack([getattr(single, name)] * 3)})
+    with pytest.raises(ValueError, match=f"flow takes one problem and its {name} has shape"):
+        pgdyn.flow(mixed, 1.0)
+
+
+def test_weights_whose_sum_overflows():
+    """Oracle: the same weights in another unit."""
+    for unit in (1e308, 5e-324):
+        problem = T(POLICY, [TRUE] * 3, prompt_weights=[unit, 0.0, unit])
+        np.testing.assert_array_equal(problem.prompt_weights, [0.5, 0.0, 0.5])

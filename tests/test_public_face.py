@@ -5,7 +5,10 @@ import subprocess
 import sys
 
 import jax
+import numpy as np
+import oracles
 import pytest
+from oracles import Goal, Setting, Sgd
 
 import pgdyn
 
@@ -35,6 +38,20 @@ SIGNATURES = {  # what the design fixes; further keyword-only options may follow
         ("temperature", "*", 1.0),
     ],
     "Problem.with_proxy": [("proxy_reward", "/", REQUIRED)],
+    "Batch.tabular": [
+        ("initial_policy", "/", REQUIRED),
+        ("true_reward", "/", REQUIRED),
+        ("proxy_reward", "/", None),
+        ("temperature", "*", 1.0),
+    ],
+    "Batch.linear": [
+        ("features", "/", REQUIRED),
+        ("true_reward", "/", REQUIRED),
+        ("proxy_reward", "/", None),
+        ("initial_params", "*", None),
+        ("initial_policy", "*", None),
+        ("temperature", "*", 1.0),
+    ],
     "stack": [("problems", "/", REQUIRED)],
     "Objective": [
         ("reward", "/", "proxy"),
@@ -61,6 +78,16 @@ SIGNATURES = {  # what the design fixes; further keyword-only options may follow
         ("target", "*", None),
         ("save_every", "*", 1),
     ],
+    "flow_many": [
+        ("batch", "/", REQUIRED),
+        ("t1", "/", REQUIRED),
+        ("objective", "*", None),
+        ("target", "*", None),
+        ("saves", "*", 256),
+        ("rtol", "*", 1e-6),
+        ("atol", "*", 1e-9),
+    ],
+    "solve": [("problem", "/", REQUIRED), ("dynamics", "/", REQUIRED)],
     "ascend_sampled": [
         ("problem", "/", REQUIRED),
         ("steps", "/", REQUIRED),
@@ -91,8 +118,8 @@ def test_everything_public_is_named_and_documented():
         assert isinstance(thing, str) or inspect.getdoc(thing)
 
 
-def test_fields_of_problem_and_trajectory(paper_problem):
-    for field in ("features true_reward proxy_reward initial_params temperature prompt_weights").split():
+def test_fields_of_problem_and_solution(paper_problem):
+    for field in ("features true_reward proxy_reward initial_params temperature prompt_weights transitions").split():
         assert hasattr(paper_problem, field)
     run = pgdyn.ascend(paper_problem, 2)
     for field in ("t params log_policy true_value proxy_value reward_variance kl hitting_time dynamics result").split():
@@ -103,8 +130,6 @@ def test_fields_of_problem_and_trajectory(paper_problem):
 
 def test_defaults_are_those_of_the_paper(paper_problem):
     """SGD at .1 on the proxy's value, no KL, no normalisation."""
-    import numpy as np
-
     pi = np.array([0.05, 0.5, 0.15, 0.15, 0.15])
     reward = np.array([1.0, 0.8, -1.0, -1.0, -1.0])
     run = pgdyn.ascend(paper_problem, 1)
@@ -129,35 +154,97 @@ def python(code, **environment):
 
 
 def test_import_loads_only_what_it_may():
-    heavy = ["xarray", "matplotlib", "zarr", "pandas", "pyarrow", "rich", "tyro", "scipy.integrate", "experiments"]
-    printed = python(f"import sys, pgdyn; print([name for name in {heavy!r} if name in sys.modules])")
-    assert printed == "[]"
+    heavy = ["xarray", "matplotlib", "zarr", "pandas", "pyarrow", "rich", "click", "scipy.integrate", "experiments"]
+    heavy += ["diffrax", "optimistix", "optax"]  # a third of the time that all of pgdyn takes
+    used = "pgdyn.flow, pgdyn.stack, pgdyn.Objective, pgdyn.categorize, pgdyn.metrics, pgdyn.estimators"
+    for code, unwanted in ((f"import pgdyn; {used}", heavy), ("import pgdyn", [*heavy, "jax", "numpy"])):
+        assert python(f"import sys; {code}; print([name for name in {unwanted!r} if name in sys.modules])") == "[]"
+
+
+def test_the_function_solve_is_not_hidden_by_its_module():
+    assert python("import pgdyn.solve, pgdyn.errors.design; print(pgdyn.solve.__name__)") == "solve"
+    assert python("import pgdyn; print(hasattr(pgdyn, 'nothing'), {*pgdyn.__all__} <= {*dir(pgdyn)})") == "False True"
 
 
 RUN = """
 import numpy as np, jax, pgdyn
-problem = pgdyn.Problem.tabular([0.3, 0.7], [1.0, 0.0])
-print(jax.config.jax_enable_x64, problem.true_reward.dtype, pgdyn.ascend(problem, 5).params.dtype)
-print(pgdyn.ascend_sampled(problem, 5, jax.random.key(0)).params.dtype)
-try:
-    pgdyn.flow(problem, 1.0)
-    print("flowed")
-except ValueError as refusal:
-    print(refusal)
+policy, reward = [0.05, 0.5, 0.15, 0.15, 0.15], [1.0, 0.8, -1.0, -1.0, -1.0]
+problem = pgdyn.Problem.tabular(policy, reward)
+linear = pgdyn.Problem.linear(np.eye(5), reward, initial_policy=policy, temperature=0.5)
+batch = problem.with_proxy(np.stack([problem.proxy_reward] * 3))
+objective = pgdyn.Objective(kl=0.1, entropy=0.05, normalize_by_std=True)
+print(jax.config.jax_enable_x64, problem.true_reward.dtype, batch.proxy_reward.dtype)
+run = pgdyn.ascend(problem, 400, target=0.75)
+print(int(run.hitting_time), round(float(run.true_value[-1]), 4))
+for run in (
+    run,
+    pgdyn.ascend(linear, 5, objective=objective, optimizer="adam"),
+    pgdyn.ascend_sampled(problem, 5, 0),
+    pgdyn.ascend_many(batch, 5, target=0.5, learning_rate=[0.1, 0.2, 0.3]),
+    pgdyn.ascend_sampled_many(batch, 5, jax.random.split(jax.random.key(0), 2), objective=objective),
+):
+    print(run.dynamics, *{run.params.dtype, run.true_value.dtype, run.kl.dtype, run.hitting_time.dtype})
+for flow in (pgdyn.flow, pgdyn.flow_many):
+    try:
+        flow(problem, 1.0)
+        print("flowed")
+    except ValueError as refusal:
+        print(refusal)
 """
+RUNS = ("ascend", "ascend", "ascend_sampled", "ascend", "ascend_sampled")
+NEEDS = (
+    "{} needs float64 and this problem is float32; "
+    "leave PGDYN_X64 unset (or set it to 1) before importing pgdyn, or use pgdyn.ascend"
+)
 
 
-def test_float64_is_on_from_import():
-    assert python(RUN).splitlines() == ["True float64 float64", "float64", "flowed"]
+@pytest.fixture(scope="module")
+def first_run():
+    """Oracle: the first of these runs as a loop in NumPy."""
+    reward = np.array([[1.0, 0.8, -1.0, -1.0, -1.0]])
+    setting = Setting(None, reward, reward, np.log([[0.05, 0.5, 0.15, 0.15, 0.15]]))
+    path, hit = oracles.ascend(setting, Goal(), 400, Sgd(0.1), 0.75)
+    return f"{int(hit)} {oracles.value(setting, path[-1], reward):.4f}"
 
 
-def test_opting_out_of_float64_is_honoured_and_flow_says_what_it_needs():
-    assert python(RUN, PGDYN_X64="0").splitlines() == [
-        "False float32 float32",
-        "float32",
-        "flow needs float64 and this problem is float32; "
-        "leave PGDYN_X64 unset (or set it to 1) before importing pgdyn, or use pgdyn.ascend",
-    ]
+def test_float64_is_on_from_import(first_run):
+    printed = python(RUN).splitlines()
+    assert printed == ["True float64 float64", first_run, *(f"{name} float64" for name in RUNS), *["flowed"] * 2]
+
+
+def test_float64_is_on_for_jax_imported_later_and_not_for_other_programs():
+    first = "import os, pgdyn, jax.numpy; print(jax.numpy.zeros(1).dtype)"
+    assert python(f"{first}; pgdyn.Problem; print('JAX_ENABLE_X64' in os.environ)").splitlines() == ["float64", "False"]
+    assert python("import jax, pgdyn; print(jax.numpy.zeros(1).dtype)") == "float64"
+
+
+def test_opting_out_of_float64_is_honoured_and_flow_says_what_it_needs(first_run):
+    """Ascents run in float32, and end where those in float64 do; no warning is raised."""
+    printed = python(RUN, PGDYN_X64="0", PYTHONWARNINGS="error").splitlines()
+    assert printed[:2] == ["False float32 float32", first_run]
+    assert printed[2:] == [*(f"{name} float32" for name in RUNS), NEEDS.format("flow"), NEEDS.format("flow_many")]
+
+
+def test_float64_switched_off_after_import_is_refused():
+    """Problems made before and after: neither gives a float32 answer in silence."""
+    code = """
+import jax, pgdyn
+before = pgdyn.Problem.tabular([0.3, 0.7], [1.0, 0.0])
+jax.config.update("jax_enable_x64", False)
+after = pgdyn.Problem.tabular([0.3, 0.7], [1.0, 0.0])
+for problem in (before, after):
+    for flow in (pgdyn.flow, pgdyn.flow_many):
+        try:
+            flow(problem, 1.0)
+        except ValueError as refusal:
+            print(refusal)
+"""
+    printed = python(code).splitlines()
+    assert len(printed) == 4
+    # A float64 problem, which would run in float32 without a word; a batch of it is made anew, in float32.
+    assert "switched off after pgdyn was imported" in printed[0]
+    for said, name in zip(printed[1:], ("flow_many", "flow", "flow_many"), strict=True):
+        assert said.startswith(f"{name} needs float64 and ") and said.endswith("or use pgdyn.ascend")
 
 
 def test_type_hints_of_shapes_are_checked_here():

@@ -111,11 +111,9 @@ def nine_runs():
         linear.append(pgdyn.Problem.linear(features, truth, initial_policy=start(0.05)))
     runs = {}
     for batch, names in ((tabular, list(GOLDEN)[:6]), (pgdyn.stack(linear), list(GOLDEN)[6:])):
-        run = jax.vmap(
-            lambda problem: pgdyn.ascend(problem, 50_000, target=0.9, save_every=1_000), in_axes=(batch.batch_axes,)
-        )(batch)
+        run = batch.map(lambda problem: pgdyn.ascend(problem, 50_000, target=0.9, save_every=1_000))
         for i, name in enumerate(names):
-            runs[name] = jax.tree.map(lambda leaf, i=i: leaf[i], run)
+            runs[name] = jax.tree.map(lambda leaf, i=i: leaf[i] if np.ndim(leaf) else leaf, run)
     return runs
 
 
@@ -164,11 +162,11 @@ def test_hitting_time_counts_every_update():
     assert np.isnan(pgdyn.ascend(problem, 40, save_every=40).hitting_time)
 
 
-def test_trajectory_says_what_it_is():
+def test_solution_says_what_it_is():
     run = pgdyn.ascend(make_setting(0, (3, 5, 4)).problem(), 3)
     assert run.dynamics == "ascend" and run.result == pgdyn.Result.completed
     assert run.params.shape == (4, 4) and run.log_policy.shape == (4, 3, 5)
-    assert dict(run.settings)["steps"] == 3
+    assert run.settings == pgdyn.Ascend(3)
 
 
 def test_a4_sum_of_tabular_logits_is_conserved():
@@ -226,7 +224,7 @@ def test_vmap_over_learning_rates():
 def test_vmap_over_problems():
     drawn = [make_setting(seed, (3, 5, 4)) for seed in range(3)]
     batch = pgdyn.stack([setting.problem() for setting in drawn])
-    runs = jax.vmap(lambda p: pgdyn.ascend(p, 8, target=0.1), in_axes=(batch.batch_axes,))(batch)
+    runs = batch.map(lambda p: pgdyn.ascend(p, 8, target=0.1))
     for i, setting in enumerate(drawn):
         path, hit = oracles.ascend(setting, Goal(), 8, Sgd(0.1), target=0.1)
         np.testing.assert_allclose(runs.params[i], path, rtol=1e-11, atol=1e-13)
@@ -249,18 +247,72 @@ def test_gradient_through_ascent():
         np.testing.assert_allclose(slope[0, i], difference, rtol=1e-6, atol=1e-10)
 
 
+def test_derivative_by_everything_at_once():
+    """Oracle: a central difference of the plain loop, along a line through the problem, the KL and the rate."""
+    base, rng = make_setting(12, (1, 5, 2)), np.random.default_rng(0)
+    directions = [rng.normal(size=a.shape) for a in (base.features, base.proxy_reward, base.start)]
+
+    def shifted(s):
+        arrays = [a + s * d for a, d in zip((base.features, base.proxy_reward, base.start), directions, strict=True)]
+        names = ("features", "proxy_reward", "start")
+        return dataclasses.replace(base, **dict(zip(names, arrays, strict=True)), temperature=1.3 + s)
+
+    def final(s):
+        setting = shifted(s)
+        problem = pgdyn.Problem.linear(
+            setting.features,
+            setting.true_reward,
+            setting.proxy_reward,
+            initial_params=setting.start,
+            temperature=setting.temperature,
+        )
+        run = pgdyn.ascend(problem, 12, objective=pgdyn.Objective(kl=0.2 + s), learning_rate=0.3 + s).end
+        return jnp.stack([run.true_value, run.kl])
+
+    def reference(s):
+        setting, goal = shifted(s), Goal(kl=0.2 + s)
+        end = oracles.ascend(setting, goal, 12, Sgd(0.3 + s))[0][-1]
+        return np.array([oracles.value(setting, end, setting.true_reward), oracles.divergence(setting, goal, end)])
+
+    slope, found = jax.jit(jax.jacrev(lambda s: (final(s),) * 2, has_aux=True))(0.0)
+    np.testing.assert_allclose(found, reference(0.0), rtol=1e-10)
+    step = 1e-5
+    np.testing.assert_allclose(slope, (reference(step) - reference(-step)) / (2 * step), rtol=1e-6)
+
+
+def test_problems_may_be_built_under_vmap():
+    """Oracle: the runs one by one, of problems built outside."""
+    rng = np.random.default_rng(0)
+    rewards, temperatures = rng.uniform(-1, 1, (3, 5)), np.array([0.5, 1.0, 2.0])
+    features = rng.normal(size=(5, 2))
+
+    def run(reward, temperature):
+        problem = pgdyn.Problem.linear(
+            features, reward, initial_policy=[0.1, 0.4, 0.2, 0.2, 0.1], temperature=temperature
+        )
+        return pgdyn.ascend(problem, 12, target=0.1, optimizer="adam")
+
+    batch = jax.vmap(run)(jnp.asarray(rewards), jnp.asarray(temperatures))
+    for i in range(3):
+        alone = run(rewards[i], temperatures[i])
+        np.testing.assert_allclose(batch.params[i], alone.params, rtol=1e-9, atol=1e-10)
+        assert batch.hitting_time[i] == alone.hitting_time
+
+
 def test_new_values_and_fresh_optimisers_compile_nothing():
+    """Neither do other rates: five of them are one program."""
     first, second = (make_setting(seed, TABULAR).problem() for seed in (1, 2))
 
-    def run(problem, target, kl):
+    def run(problem, target, kl, rate):
         objective = pgdyn.Objective(kl=kl)
-        return pgdyn.ascend(problem, 9, optimizer=optax.sgd(0.1), target=target, objective=objective)
+        return pgdyn.ascend(problem, 9, optimizer=optax.sgd(rate), target=target, objective=objective)
 
-    run(first, 0.3, 0.1)
+    run(first, 0.3, 0.1, 0.1)
     with Compilations() as made:
-        run(second, 0.7, 0.2)
-        run(second, 1, 0.3)
+        run(second, 0.7, 0.2, 0.1)
+        paths = [run(second, 1, 0.3, rate).params for rate in (0.1, 0.2, 0.3, 0.4, 0.5)]
     assert made.count == 0
+    assert len({float(path[-1, 0, 0]) for path in paths}) == 5
 
 
 # ---------------------------------------------------------------- what is refused
@@ -278,13 +330,17 @@ REFUSED = [
     ((PROBLEM, 5), {"save_every": 2.0}, "save_every must be a whole number, got 2.0"),
     ((PROBLEM, 5), {"target": np.nan}, "target is nan; every entry of target must be finite"),
     ((PROBLEM, 5), {"target": [0.1]}, "target must be a single number, got an array of shape (1,)"),
-    ((PROBLEM, 5), {"optimizer": 0.1}, "optimizer must be an optax gradient transformation, got 0.1"),
+    (
+        (PROBLEM, 5),
+        {"optimizer": 0.1},
+        "optimizer must be an optax gradient transformation, or one of 'sgd', 'adam', got 0.1",
+    ),
     ((PROBLEM, 5), {"objective": 0.1}, "objective is 0.1; ascend takes a pgdyn.Objective"),
     (("problem", 5), {}, "problem is 'problem'; ascend takes a pgdyn.Problem"),
     (
         (PROBLEM.with_proxy(np.zeros((3, 1, 2))), 5),
         {},
-        "ascend takes one problem and this is a batch of 3; use jax.vmap(..., in_axes=(problem.batch_axes,))",
+        "ascend takes one problem and this is a batch of 3; use pgdyn.ascend_many",
     ),
 ]
 

@@ -23,7 +23,7 @@ TABULAR = (1, 5, None)
 
 
 def as_batch(settings):
-    """One batched Problem of plain arrays, a start for each."""
+    """One batch of plain arrays, a start for each."""
     return pgdyn.stack([setting.problem() for setting in settings])
 
 
@@ -33,7 +33,7 @@ def flow_batch(settings, t1, targets):
     def one(problem, target):
         return pgdyn.flow(problem, t1, target=target, saves=SAVES)
 
-    return jax.jit(jax.vmap(one, in_axes=(batch.batch_axes, 0)))(batch, jnp.asarray(targets))
+    return jax.jit(lambda batch, targets: batch.map(one, targets))(batch, jnp.asarray(targets))
 
 
 def plain(setting):
@@ -121,11 +121,11 @@ def test_many_outputs_against_dop853(shape):
     np.testing.assert_allclose(run.log_policy, expected, rtol=0, atol=1e-6)
 
 
-# ---------------------------------------------------------------- what a trajectory holds
+# ---------------------------------------------------------------- what a solution holds
 
 
 @pytest.mark.parametrize("shape", [TABULAR, (3, 5, 4)])
-def test_trajectory_contents(shape):
+def test_solution_contents(shape):
     setting = make_setting(4, shape, temperature=0.7, weighted=True)
     goal = Goal(kl=0.05, kl_direction="forward", reference="uniform")
     run = pgdyn.flow(setting.problem(), 9.0, objective=goal.objective(), saves=SAVES)
@@ -146,7 +146,7 @@ def test_trajectory_contents(shape):
         spread = oracles.variance(setting, point, setting.proxy_reward)
         np.testing.assert_allclose(run.reward_variance[i], spread, rtol=1e-11)
         np.testing.assert_allclose(run.kl[i], oracles.divergence(setting, goal, point), rtol=1e-10, atol=1e-14)
-    assert dict(run.settings)["rtol"] == 1e-8
+    assert run.settings == pgdyn.Flow(9.0, goal.objective(), saves=SAVES)
 
 
 def test_hitting_time_conventions(paper_problem):
@@ -411,6 +411,74 @@ def test_derivatives_of_the_final_value():
         np.testing.assert_allclose(mode[1][0], slopes[1], rtol=1e-5, atol=1e-6)
 
 
+def shifted(s):
+    """A setting, KL weight, end time and target that all move with the number `s`."""
+    base, rng = make_setting(12, (1, 5, 2)), np.random.default_rng(0)
+    setting = dataclasses.replace(
+        base,
+        features=base.features + s * rng.normal(size=base.features.shape),
+        true_reward=base.true_reward + s * rng.normal(size=(1, 5)),
+        proxy_reward=base.true_reward + 0.3 * base.proxy_reward + s * rng.normal(size=(1, 5)),
+        start=base.start + s * rng.normal(size=2),
+        temperature=1.3 + s,
+    )
+    return setting, 0.2 + s, 4.0 + s, -0.2 + s
+
+
+def test_derivative_by_everything_at_once():
+    """Oracle: a central difference of DOP853, along a line through features, rewards, start, temperature, KL and t1."""
+
+    def final(s):
+        setting, kl, t1, target = shifted(s)
+        problem = pgdyn.Problem.linear(
+            setting.features,
+            setting.true_reward,
+            setting.proxy_reward,
+            initial_params=setting.start,
+            temperature=setting.temperature,
+        )
+        run = pgdyn.flow(problem, t1, objective=pgdyn.Objective(kl=kl), target=target, saves=SAVES).end
+        return jnp.stack([run.true_value, run.kl, run.hitting_time])
+
+    def reference(s):
+        setting, kl, t1, target = shifted(s)
+        goal = Goal(kl=kl)
+        path, hit = oracles.flow(
+            setting, np.array([0.0, t1]), lambda x: oracles.gradient(setting, goal, x), target, 1e-11
+        )
+        value = oracles.value(setting, path[-1], setting.true_reward)
+        return np.array([value, oracles.divergence(setting, goal, path[-1]), hit])
+
+    slope, found = jax.jit(jax.jacrev(lambda s: (final(s),) * 2, has_aux=True))(0.0)
+    np.testing.assert_allclose(found, reference(0.0), rtol=1e-6)
+    assert 0 < found[2] < 4.0
+    step = 1e-4
+    np.testing.assert_allclose(slope, (reference(step) - reference(-step)) / (2 * step), rtol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["tabular", "linear"])
+def test_problems_may_be_built_under_vmap(kind):
+    """Oracle: the runs one by one, of problems built outside."""
+    rng = np.random.default_rng(0)
+    rewards, temperatures = rng.uniform(-1, 1, (3, 5)), np.array([0.5, 1.0, 2.0])
+    features = rng.normal(size=(5, 2))
+
+    def run(reward, temperature):
+        policy = [0.1, 0.4, 0.2, 0.2, 0.1]
+        if kind == "tabular":
+            problem = pgdyn.Problem.tabular(policy, reward, temperature=temperature)
+        else:
+            problem = pgdyn.Problem.linear(features, reward, initial_policy=policy, temperature=temperature)
+        return pgdyn.flow(problem, 5.0, target=0.3, saves=SAVES)
+
+    batch = jax.vmap(run)(jnp.asarray(rewards), jnp.asarray(temperatures))
+    for i in range(3):
+        alone = run(rewards[i], temperatures[i])
+        np.testing.assert_allclose(batch.log_policy[i], alone.log_policy, rtol=0, atol=1e-9)
+        np.testing.assert_allclose(batch.hitting_time[i], alone.hitting_time, rtol=1e-9)
+        np.testing.assert_allclose(batch.problem.initial_params[i], alone.problem.initial_params, rtol=1e-10)
+
+
 def test_new_values_compile_nothing():
     first = make_setting(0, TABULAR)
     pgdyn.flow(first.problem(), 5.0, target=0.5, saves=SAVES, objective=pgdyn.Objective(kl=0.1), rtol=1e-7, atol=1e-9)
@@ -449,12 +517,7 @@ REFUSED = [
     ((PROBLEM, 1.0), {"geometry": None}, "geometry is None; it must be one of 'euclidean', 'natural'"),
     ((PROBLEM, 1.0), {"objective": "proxy"}, "objective is 'proxy'; flow takes a pgdyn.Objective"),
     ((None, 1.0), {}, "problem is None; flow takes a pgdyn.Problem"),
-    (
-        (BATCH, 1.0),
-        {},
-        "flow takes one problem and this is a batch of 3; "
-        "use pgdyn.flow_many or jax.vmap(..., in_axes=(problem.batch_axes,))",
-    ),
+    ((BATCH, 1.0), {}, "flow takes one problem and this is a batch of 3; use pgdyn.flow_many"),
 ]
 
 

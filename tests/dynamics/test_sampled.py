@@ -135,8 +135,8 @@ def test_same_key_same_run_other_key_other_run():
     np.testing.assert_array_equal(first, second)
     other = pgdyn.ascend_sampled(problem, 300, jax.random.key(1)).params
     assert np.abs(first - other).max() > 1e-3
-    legacy = pgdyn.ascend_sampled(problem, 300, jax.random.PRNGKey(0)).params
-    np.testing.assert_array_equal(first, legacy)
+    for same in (jax.random.PRNGKey(0), 0, np.int64(0)):
+        np.testing.assert_array_equal(first, pgdyn.ascend_sampled(problem, 300, same).params)
 
 
 def test_vmap_over_keys_is_the_single_runs():
@@ -183,11 +183,10 @@ def test_equal_rewards_and_an_exact_baseline_stand_still():
     np.testing.assert_allclose(run.params, np.broadcast_to(run.params[0], run.params.shape), rtol=0, atol=1e-15)
 
 
-def test_trajectory_says_what_it_is():
+def test_solution_says_what_it_is():
     run = pgdyn.ascend_sampled(make_setting(0, (3, 5, 4)).problem(), 3, KEY, estimator=Reinforce(group_size=2))
     assert run.dynamics == "ascend_sampled" and run.params.shape == (4, 4)
-    facts = dict(run.settings)
-    assert (facts["steps"], facts["group_size"], facts["estimator"]) == (3, 2, "Reinforce")
+    assert run.settings == pgdyn.AscendSampled(3, KEY, Reinforce(group_size=2))
 
 
 def test_new_values_compile_nothing():
@@ -218,8 +217,9 @@ REFUSED = [
     ((PROBLEM, True, KEY), {}, "steps must be a whole number, got True"),
     ((PROBLEM, 5, KEY), {"save_every": -3}, "save_every is -3; it must be at least 1"),
     ((PROBLEM, 5, KEY), {"target": np.nan}, "target is nan; every entry of target must be finite"),
-    ((PROBLEM, 5, 0), {}, "key must be a jax.random key, for instance jax.random.key(0), got 0"),
-    ((PROBLEM, 5, None), {}, "key must be a jax.random key, for instance jax.random.key(0), got None"),
+    ((PROBLEM, 5, -1), {}, "key is -1; a seed is a whole number from 0 to 2^63 - 1"),
+    ((PROBLEM, 5, None), {}, "key must be a jax.random key, for instance jax.random.key(0), or a seed, got None"),
+    ((PROBLEM, 5, 0.0), {}, "key must be a jax.random key, for instance jax.random.key(0), or a seed, got 0.0"),
     (
         (PROBLEM, 5, jax.random.split(KEY, 3)),
         {},
@@ -231,13 +231,17 @@ REFUSED = [
         {"estimator": "reinforce"},
         "estimator must be a pgdyn.estimators.Estimator, got 'reinforce'",
     ),
-    ((PROBLEM, 5, KEY), {"optimizer": "sgd"}, "optimizer must be an optax gradient transformation, got 'sgd'"),
+    (
+        (PROBLEM, 5, KEY),
+        {"optimizer": "SGD"},
+        "optimizer must be an optax gradient transformation, or one of 'sgd', 'adam', got 'SGD'",
+    ),
     ((PROBLEM, 5, KEY), {"objective": {}}, "objective is {}; ascend_sampled takes a pgdyn.Objective"),
     ((3, 5, KEY), {}, "problem is 3; ascend_sampled takes a pgdyn.Problem"),
     (
         (PROBLEM.with_proxy(np.zeros((3, 1, 2))), 5, KEY),
         {},
-        "ascend_sampled takes one problem and this is a batch of 3; use jax.vmap(..., in_axes=(problem.batch_axes,))",
+        "ascend_sampled takes one problem and this is a batch of 3; use pgdyn.ascend_sampled_many",
     ),
 ]
 
