@@ -5,11 +5,11 @@ import pandas
 import pytest
 
 import pgdyn
-from pgdyn import datasets
 from pgdyn.cli import main
 from pgdyn.cli.categorize import default_target
 from pgdyn.errors.categorize import categorize
 from pgdyn.errors.perturb import FAMILIES
+from pgdyn.io import datasets
 
 PROBLEM = """
 initial_policy = [0.05, 0.5, 0.15, 0.15, 0.15]
@@ -89,6 +89,23 @@ def test_refusals(capsys, tmp_path, sentence, options, text):
     code, shown, complaint = run(capsys, path, *options)
     assert code == 2 and shown == ""
     assert complaint.startswith("error: ") and sentence in complaint and complaint.count("\n") == 1
+
+
+def test_families_may_be_named_with_and_without_the_option(capsys, problem_file):
+    ways = (["swap", "clip"], ["--errors", "swap", "clip"], ["--errors=swap", "--errors=clip"])
+    texts = [run(capsys, problem_file, *way, "--t1", "100") for way in ways]
+    assert texts[0] == texts[1] == texts[2] and texts[0][0] == 0
+
+
+def test_the_tables_are_shown_even_if_the_files_cannot_be_written(capsys, tmp_path, problem_file, monkeypatch):
+    def full(self, path, **options):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", full)
+    code, shown, complaint = run(capsys, problem_file, "swap", "--t1", "100", "--out", tmp_path / "out")
+    assert code == 1 and "mechanism against simulation" in shown and complaint.count("\n") == 1
+    assert f"{tmp_path / 'out'} cannot be written: No space left on device" in complaint
+    assert [entry.name for entry in tmp_path.iterdir()] == ["problem.toml"]
 
 
 def test_a_missing_file(capsys, tmp_path):

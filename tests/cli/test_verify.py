@@ -91,7 +91,7 @@ def test_theorems_are_listed_without_being_run(capsys):
     [
         (["log_ration"], "there is no theorem 'log_ration'; did you mean 'log_ratio'?"),
         (["zzz"], "there is no theorem 'zzz'; pgdyn verify --list shows all"),
-        (["--problems", 0], "--problems is 0; it must be at least 1"),
+        (["--problems", 0], "--problems is 0; it must be a whole number from 1 to 2^63 - 1"),
         (["--seed", -1], "--seed is -1; it must be a whole number from 0 to 2^63 - 1"),
     ],
 )
@@ -107,3 +107,28 @@ def test_folders_that_are_not_ours_are_left_alone(capsys, tmp_path):
     assert code == 2 and "holds notes.txt, which no such run has written" in err
     code, _, err = run(capsys, "log_ratio", "--out", tmp_path / "notes.txt")
     assert code == 2 and "is a file; it must be a folder" in err
+
+
+def interrupting(key, outputs):
+    raise KeyboardInterrupt
+
+
+def test_an_interrupted_run_shows_what_is_done_and_writes_nothing(capsys, tmp_path, monkeypatch):
+    words = {"statement": "None.", "source": "a test", "kind": "bound", "claim": interrupting}
+    monkeypatch.setitem(theory.THEOREMS, "own", theory.Theorem(name="own", draw=interrupting, **words))
+    code, shown, err = run(capsys, "log_ratio", "own", FAST[1], "--problems", 60, "--out", tmp_path / "out")
+    assert code == 130 and err == "error: interrupted after 1 of 3 theorems; nothing has been written\n"
+    assert re.search(r"^ *log_ratio +exact +60 +0 ", shown, re.M) and "1 theorem in" in shown
+    assert not list(tmp_path.iterdir())
+    assert run(capsys, "own")[2] == "error: interrupted after 0 of 1 theorems\n"
+
+
+def test_the_table_is_shown_even_if_the_files_cannot_be_written(capsys, tmp_path, monkeypatch):
+    def full(self, *arguments, **options):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pandas.DataFrame.to_csv", full)
+    code, shown, err = run(capsys, "log_ratio", "--problems", 60, "--out", tmp_path / "out")
+    assert code == 1 and re.search("log_ratio +exact +60", shown) and not list(tmp_path.iterdir())
+    out = tmp_path / "out"
+    assert err == f"error: {out} cannot be written: No space left on device; what is shown is all there is\n"

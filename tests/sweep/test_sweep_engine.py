@@ -120,7 +120,7 @@ def test_a_policy_fitted_to_shared_features():
         pgdyn.Problem.linear(phi, TRUE, initial_policy=[p, (1 - p) * 2 / 3, (1 - p) / 3], temperature=temperature)
         for p, temperature in points(spec)
     ]
-    assert built(spec).features.ndim == 3  # kept once for the batch
+    assert built(spec).shared == {"features", "true_reward", "proxy_reward", "prompt_weights"}  # kept once
     same_problems(built(spec), singles)
 
 
@@ -206,7 +206,7 @@ def test_sampled_ascents_are_those_of_their_seeds():
     spec = Spec(
         {"true_reward": TRUE, "initial_policy": START},
         [Axis.seeds(3, first=5), Axis.listed("proxy_reward[1]", [-1.0, 0.9])],
-        AscendSampled(steps=60, target=0.7, options={"baseline": "value", "group_size": 2}),
+        AscendSampled(steps=60, target=0.7, estimator=pgdyn.estimators.Reinforce("value", group_size=2)),
         observables=EVERYTHING,
     )
     found = all_shards(spec)
@@ -223,7 +223,7 @@ def test_without_an_axis_of_seeds_the_seed_of_the_dynamics_counts():
     axes = [Axis.listed("proxy_reward[1]", [-1.0, 0.9])]
     problem = {"true_reward": TRUE, "initial_policy": START}
     one, same, other = (
-        engine.compute_shard(Spec(problem, axes, AscendSampled(steps=60, seed=seed)), 0)["true_value"]
+        engine.compute_shard(Spec(problem, axes, AscendSampled(steps=60, key=seed)), 0)["true_value"]
         for seed in (3, 3, 4)
     )
     np.testing.assert_array_equal(one, same)

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import importlib.util
-import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 
@@ -17,30 +13,12 @@ import pytest
 import sweep_cases as cases
 
 from pgdyn.cli import main
-from pgdyn.sweep import Store, cluster, engine, load_spec, open_sweep, run_sweep
-
-needs_dask = pytest.mark.skipif(importlib.util.find_spec("distributed") is None, reason="Dask is not installed")
+from pgdyn.sweep import Store, load_spec, open_sweep, run_sweep
 
 
-@pytest.fixture(scope="module")
-def spec(tmp_path_factory):
-    path = tmp_path_factory.mktemp("spec") / "slow.toml"
-    path.write_text(cases.SLOW)
-    return path
-
-
-@pytest.fixture(scope="module")
-def undisturbed(spec, tmp_path_factory):
-    """The store of an uninterrupted run, made in this process."""
-    store = tmp_path_factory.mktemp("undisturbed") / "store"
-    summary = run_sweep(load_spec(spec), store)
-    assert summary.computed == summary.shards == cases.SLOW_SHARDS
-    return cases.contents(store)
-
-
-def interrupted(spec, store, number):
+def interrupted(slow, store, number):
     """Starts a sweep, sends it a signal once some shards are done, and gives it back ended."""
-    with cases.started(*cases.command("sweep", spec, "--out", store)) as process:
+    with cases.started(*cases.command("sweep", slow, "--out", store)) as process:
         cases.until(lambda: len(cases.shards(store)) >= 3, "three shards are done", process)
         cases.until(lambda: len(Store.open(store).being_made()) > 0, "a shard is being made", process)
         process.send_signal(number)
@@ -50,9 +28,9 @@ def interrupted(spec, store, number):
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT], ids=["killed", "ctrl-c"])
-def test_an_interrupted_sweep_keeps_its_shards_and_ends_with_the_same_bits(spec, undisturbed, tmp_path, capsys, number):
+def test_an_interrupted_sweep_keeps_its_shards_and_ends_with_the_same_bits(slow, undisturbed, tmp_path, capsys, number):
     store = tmp_path / "store"
-    code, out, err = interrupted(spec, store, number)
+    code, out, err = interrupted(slow, store, number)
     done = {folder: folder.stat().st_ino for folder in cases.shards(store)}
     if number == signal.SIGINT:
         assert code == 130
@@ -69,16 +47,16 @@ def test_an_interrupted_sweep_keeps_its_shards_and_ends_with_the_same_bits(spec,
     assert main(["sweep", "--status", str(store)]) == 0
     assert f"shards       {len(done)} of 12 done, 0 being made, 0 damaged" in capsys.readouterr().out
 
-    resumed = cases.run("sweep", spec, "--out", store)
+    resumed = cases.run("sweep", slow, "--out", store)
     assert resumed.returncode == 0, resumed.stderr
     assert f"{len(done)} were there; {12 - len(done)} computed" in resumed.stdout
     assert {folder: folder.stat().st_ino for folder in done} == done
     assert cases.contents(store) == undisturbed
 
 
-def test_two_processes_on_one_store_share_the_work(spec, undisturbed, tmp_path):
+def test_two_processes_on_one_store_share_the_work(slow, undisturbed, tmp_path):
     store = tmp_path / "store"
-    line = cases.command("sweep", spec, "--out", store)
+    line = cases.command("sweep", slow, "--out", store)
     with cases.started(*line) as first, cases.started(*line) as second:
         computed = 0
         for process in (first, second):
@@ -90,9 +68,9 @@ def test_two_processes_on_one_store_share_the_work(spec, undisturbed, tmp_path):
     assert cases.contents(store) == undisturbed
 
 
-def test_a_process_finishes_the_shards_of_one_that_dies_beside_it(spec, undisturbed, tmp_path):
+def test_a_process_finishes_the_shards_of_one_that_dies_beside_it(slow, undisturbed, tmp_path):
     store = tmp_path / "store"
-    line = cases.command("sweep", spec, "--out", store)
+    line = cases.command("sweep", slow, "--out", store)
     with cases.started(*line) as first, cases.started(*line) as second:
         cases.until(lambda: len(cases.shards(store)) >= 2, "two shards are done", first)
         first.kill()
@@ -118,20 +96,21 @@ def small_disk(tmp_path):
         subprocess.run(["umount", "-l", str(place)], check=False)
 
 
-def test_a_full_disk_stops_the_sweep_with_one_sentence_and_loses_nothing(spec, undisturbed, small_disk):
+def test_a_full_disk_stops_the_sweep_with_one_sentence_and_loses_nothing(slow, undisturbed, small_disk):
     place, enlarge = small_disk
     store = place / "store"
-    stopped = cases.run("sweep", spec, "--out", store)
+    stopped = cases.run("sweep", slow, "--out", store)
     assert stopped.returncode == 1
     done = len(cases.shards(store))
     assert 0 < done < cases.SLOW_SHARDS
     sentence = (
-        f"error: {store}: the disk is full; {done} of 12 shards are safe, and the same command goes on from there"
+        f"error: {store}: the disk is full; {done} of 12 shards are safe, shard {done} was computed and could not be "
+        "kept; the same command goes on from there"
     )
     assert stopped.stderr.splitlines()[-1] == sentence
     assert stopped.stdout == ""
     assert enlarge()
-    resumed = cases.run("sweep", spec, "--out", store)
+    resumed = cases.run("sweep", slow, "--out", store)
     assert resumed.returncode == 0, resumed.stderr
     assert f"{done} were there" in resumed.stdout
     assert cases.contents(store) == undisturbed
@@ -141,7 +120,7 @@ def test_a_full_disk_stops_the_sweep_with_one_sentence_and_loses_nothing(spec, u
 CRASHES = """
 import os, pathlib, pickle, signal, sys
 import zarr  # here, so that not every fork imports it
-from pgdyn import provenance
+from pgdyn.io import provenance
 from pgdyn.sweep import engine, store
 
 spec, arrays = pickle.loads(pathlib.Path(sys.argv[1]).read_bytes())
@@ -195,11 +174,11 @@ print(kill_at - 1)
 """
 
 
-def test_a_kill_at_any_file_system_call_leaves_a_store_that_resumes(spec, tmp_path):
+def test_a_kill_at_any_file_system_call_leaves_a_store_that_resumes(slow, tmp_path):
     import dataclasses
     import pickle
 
-    loaded = dataclasses.replace(load_spec(spec), shard_size=120, observables=("result",))
+    loaded = dataclasses.replace(load_spec(slow), shard_size=120, observables=("result",))
     arrays = [{"result": np.full(120, i, np.int32)} for i in range(2)]
     (tmp_path / "work.pickle").write_bytes(pickle.dumps((loaded, arrays)))
     line = [sys.executable, "-c", CRASHES, str(tmp_path / "work.pickle"), str(tmp_path)]
@@ -219,64 +198,3 @@ def test_flows_have_the_same_bits_on_one_core_and_on_two_devices(tmp_path):
     done = subprocess.run([sys.executable, "-c", pinned, *line], capture_output=True, timeout=cases.PATIENCE)
     assert done.returncode == 0, done.stderr
     assert cases.contents(tmp_path / "there") == cases.contents(tmp_path / "here")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-@needs_dask
-def test_a_cluster_that_loses_a_worker_writes_the_same_store(spec, undisturbed, tmp_path):
-    address = f"tcp://127.0.0.1:{free_port()}"
-    scheduler = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", address, "--no-dashboard"]
-    worker = [sys.executable, "-m", "distributed.cli.dask_worker", address, "--no-nanny", "--nthreads", "1"]
-    worker += ["--no-dashboard", "--local-directory", str(tmp_path / "scratch")]
-    store = tmp_path / "store"
-    environment = os.environ | {"PYTHONWARNINGS": "ignore"}
-
-    def logged(name, text):
-        return text in (tmp_path / name).read_text()
-
-    with contextlib.ExitStack() as stack:
-        started = []
-        for name, line in (("scheduler", scheduler), ("first", worker), ("second", worker)):
-            log = stack.enter_context((tmp_path / name).open("w"))
-            started.append(stack.enter_context(cases.started(*line, env=environment, stderr=log)))
-        for name, process in zip(("first", "second"), started[1:], strict=True):
-            cases.until(lambda name=name: logged(name, "Registered to"), f"the {name} worker is there", process)
-        with cases.started(*cases.command("sweep", spec, "--out", store, "--cluster", address)) as sweep:
-            cases.until(lambda: len(cases.shards(store)) >= 3, "three shards are done", sweep)
-            started[1].kill()
-            assert len(cases.shards(store)) < cases.SLOW_SHARDS
-            out, err = sweep.communicate(timeout=cases.PATIENCE)
-        assert sweep.returncode == 0, err
-        cases.until(lambda: logged("scheduler", "Remove worker"), "the scheduler misses a worker", started[0])
-    assert "12 computed" in out
-    assert cases.contents(store) == undisturbed
-
-
-@needs_dask
-def test_no_scheduler_at_the_address_is_one_sentence(spec, tmp_path, monkeypatch):
-    monkeypatch.setattr("pgdyn.sweep.cluster._CONNECT", "200ms")
-    with pytest.raises(ValueError, match=r"no Dask scheduler answers at 'tcp://127.0.0.1:\d+'"):
-        run_sweep(load_spec(spec), tmp_path / "store", cluster=f"tcp://127.0.0.1:{free_port()}")
-
-
-@needs_dask
-def test_a_worker_of_another_version_is_refused(spec, monkeypatch):
-    loaded = load_spec(spec)
-    table, numbers = json.dumps(loaded.to_table()), engine.numbers_version()
-    found = cluster._task(table, 0, numbers)
-    np.testing.assert_array_equal(found["true_value"], engine.compute_shard(loaded, 0)["true_value"])
-    with pytest.raises(ValueError, match=r"a worker has jax '.*' where the store has '0.1'"):
-        cluster._task(table, 0, numbers | {"jax": "0.1"})
-
-
-@needs_dask
-def test_local_workers_write_the_same_store(spec, undisturbed, tmp_path):
-    store = tmp_path / "store"
-    done = cases.run("sweep", spec, "--out", store, "--workers", "2")
-    assert done.returncode == 0, done.stderr
-    assert cases.contents(store) == undisturbed

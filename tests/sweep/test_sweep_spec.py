@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import json
 
+import jax
 import numpy as np
+import optax
 import pytest
 import sweep_cases as cases
 
@@ -34,6 +36,8 @@ t1 = 10.0
 SECOND = '\n[[axes]]\nfield = "{}"\nkind = "list"\nvalues = {}\n'
 SEEDS = '\n[[axes]]\nkind = "seeds"\ncount = 3\n'
 RANDOM = "[problem]\noutputs = 3\ntrue_reward = {uniform = [-1, 1]}\n"
+FLOW = 'kind = "flow"\nt1 = 10.0'
+SAMPLED = 'kind = "ascend_sampled"\nsteps = 5\nestimator = {}'
 TEMPLATE = GOOD[GOOD.index("[problem]") : GOOD.index("[[axes]]")]
 
 
@@ -60,7 +64,7 @@ BAD = {  # what is wrong -> (the file, the words that must be in the sentence)
     "index of words": (changed("reward[1]", "reward[best]"), "the index 'best' is neither a whole number nor"),
     "index picks nothing": (changed("reward[1]", "reward[3:]"), "the index picks nothing"),
     "index of a number": (changed("proxy_reward[1]", "temperature[0]"), "temperature is a single number"),
-    "no index": (changed("proxy_reward[1]", "proxy_reward"), "an array, but the values are single numbers"),
+    "no index": (changed("proxy_reward[1]", "proxy_reward"), "an array, but values are single numbers"),
     "no features": (changed("proxy_reward[1]", "features[0, 1]"), "(features[0, 1]): the problem has no features"),
     "other start": (changed("proxy_reward[1]", "initial_params[0]"), "starts from initial_policy"),
     "no field": (changed('field = "proxy_reward[1]"\n', ""), "axes[0]: the key field is missing"),
@@ -129,7 +133,7 @@ BAD = {  # what is wrong -> (the file, the words that must be in the sentence)
     ),
     "name empty": (changed("count = 5", 'count = 5\nname = ""'), "name is ''; it must be a string that is not empty"),
     "dynamics kind": (changed('"flow"', '"flows"'), "dynamics: kind is 'flows'; did you mean 'flow'?"),
-    "no t1": (changed("t1 = 10.0", ""), "dynamics: the key t1 (the end time) is missing"),
+    "no t1": (changed("t1 = 10.0", ""), "dynamics: the key t1 is missing; kind 'flow' needs it (end time"),
     "t1 negative": (changed("t1 = 10.0", "t1 = -1"), "dynamics: t1 is -1; it must be positive"),
     "t1 text": (changed("t1 = 10.0", 't1 = "long"'), "dynamics: t1 is 'long'"),
     "key of another dynamics": (changed("t1 = 10.0", "t1 = 1.0\nsteps = 3"), "the key steps goes with kind 'ascend'"),
@@ -137,6 +141,34 @@ BAD = {  # what is wrong -> (the file, the words that must be in the sentence)
         changed("t1 = 10.0", "t1 = 1.0\nrtoll = 1e-3"),
         "dynamics: unknown key 'rtoll'; did you mean 'rtol'?",
     ),
+    "estimator": (changed(FLOW, SAMPLED.format('"rienforce"')), "estimator is 'rienforce'; did you mean 'reinforce'?"),
+    "estimator argument": (
+        changed(FLOW, SAMPLED.format('{name = "reinforce", group = 2}')),
+        "estimator reinforce: unknown key 'group'; did you mean 'group_size'?",
+    ),
+    "estimator value": (
+        changed(FLOW, SAMPLED.format('{name = "reinforce", group_size = 0}')),
+        "group_size is 0; it must",
+    ),
+    "seed": (changed(FLOW, 'kind = "ascend_sampled"\nsteps = 5\nkey = -1'), "dynamics: key is -1; a seed is a whole"),
+    "objective in the dynamics": (changed("t1 = 10.0", "t1 = 1.0\nobjective = 3"), "it has a table of its own"),
+    "path in the dynamics": (changed("t1 = 10.0", "t1 = 1.0\nsaves = 3"), "saves does not belong here: a sweep keeps"),
+    "huge steps": (
+        changed(FLOW, f'kind = "ascend"\nsteps = 1{"0" * 400}'),
+        "dynamics: steps is a whole number of about 401 digits; it must be at most",
+    ),
+    "huge dimension": (
+        changed(TEMPLATE, RANDOM.replace("outputs = 3", f"outputs = 3\ndimension = 1{'0' * 400}"), extra=SEEDS),
+        "problem: dimension is a whole number of about 401 digits; it must be at most",
+    ),
+    "large sizes": (
+        changed(TEMPLATE, RANDOM.replace("outputs = 3", "outputs = 100000\nprompts = 100000"), extra=SEEDS),
+        "outputs is 100000, prompts is 100000; a problem of a sweep has at most 1e9 numbers",
+    ),
+    "huge seed": (changed(TEMPLATE, RANDOM, extra=SEEDS + f"first = 1{'0' * 400}\n"), "seeds end at 2^63 - 1"),
+    "huge value": (changed(extra=SECOND.format("temperature", f"[1{'0' * 400}]")), "temperature): values"),
+    "huge start": (changed("start = -1.0", f"start = -1{'0' * 400}"), "start is a whole number of about 401 digits"),
+    "huge shard size": (f"shard_size = 1{'0' * 400}\n" + GOOD, "shard_size is a whole number of about 401 digits"),
     "objective key": (changed(extra="\n[objective]\nkll = 1.0"), "objective: unknown key 'kll'; did you mean 'kl'?"),
     "objective kl": (changed(extra="\n[objective]\nkl = -1.0"), "objective: kl is -1; it must be at least 0"),
     "objective reward": (changed(extra='\n[objective]\nreward = "both"'), "objective: reward is 'both'"),
@@ -151,13 +183,17 @@ BAD = {  # what is wrong -> (the file, the words that must be in the sentence)
         "problem: unknown key 'initial_polcy'; did you mean",
     ),
     "problem nan": (changed("[1.0, 0.8, -1.0]", "[1.0, nan, -1.0]"), "problem: true_reward[1] is nan"),
+    "problem start": (
+        changed(TEMPLATE, "[problem]\ntrue_reward = [1.0, 0.8, 0.0]\ninitial_params = [1e308, 0.0, -1e308]\n"),
+        "axes[0] (proxy_reward[1]): initial logits[0, 0, 2] is -1e+308; features @ initial_params / temperature must",
+    ),
     "problem sum": (changed("[0.1, 0.6, 0.3]", "[0.1, 0.6, 0.4]"), "sums to 1.1"),
     "problem file missing": (changed(TEMPLATE, '[problem]\nfile = "none.toml"\n'), "none.toml: there is no such file"),
     "problem file and more": (
         changed("[problem]", '[problem]\nfile = "a.toml"'),
         "problem: the key true_reward stands",
     ),
-    "problem file a number": (changed(TEMPLATE, "[problem]\nfile = 3\n"), "problem.file is 3"),
+    "problem file a number": (changed(TEMPLATE, "[problem]\nfile = 3\n"), "problem: file is 3; it must be the path"),
     "random without seeds": (changed(TEMPLATE, RANDOM), "true_reward is random, so an axis of seeds is needed"),
     "random size": (changed(TEMPLATE, RANDOM.replace("outputs = 3\n", ""), extra=SEEDS), "the key outputs is missing"),
     "random range": (changed(TEMPLATE, RANDOM.replace("-1, 1", "1, 1"), extra=SEEDS), "low must be below high"),
@@ -203,7 +239,7 @@ def test_a_bad_spec_gets_one_sentence_that_names_the_key(text, words, tmp_path, 
         (["--status", "."], "is not the store of a sweep"),
         (["spec.toml", "--out", "spec.toml"], "spec.toml is a file"),
         (["spec.toml", "--out", "."], "holds spec.toml, which no sweep has written"),
-        (["spec.toml", "--ot", "s"], "nrecognized"),
+        (["spec.toml", "--ot", "s"], "there is no option '--ot'; did you mean --out?"),
     ],
 )
 def test_a_bad_command_line_gets_one_sentence(arguments, words, tmp_path, monkeypatch, capsys):
@@ -228,10 +264,25 @@ def test_a_bad_command_line_gets_one_sentence(arguments, words, tmp_path, monkey
         (lambda: Flow(t1=1.0, geometry="hyperbolic"), "geometry is 'hyperbolic'"),
         (lambda: Flow(t1=1.0, stop_at_target="yes"), "stop_at_target is 'yes'"),
         (lambda: Ascend(steps=0), "steps is 0"),
-        (lambda: Ascend(steps=5, optimizer="lion"), "optimizer is 'lion'"),
-        (lambda: AscendSampled(steps=5, estimator="rienforce"), "did you mean 'reinforce'?"),
-        (lambda: AscendSampled(steps=5, options={"group": 2}), "unknown key 'group'; did you mean 'group_size'?"),
-        (lambda: AscendSampled(steps=5, seed=-1), "seed is -1"),
+        (lambda: Ascend(steps=5, optimizer="lion"), "one of 'sgd', 'adam', got 'lion'"),
+        (lambda: AscendSampled(steps=5, key=-1), "key is -1"),
+        (
+            lambda: sampled(AscendSampled(steps=5, key=jax.random.split(jax.random.key(0)))),
+            "dynamics.key is no key of a",
+        ),
+        (lambda: sampled(AscendSampled(steps=5, optimizer=optax.lion(0.1))), 'it must be "sgd" or "adam"'),
+        (lambda: sampled(Ascend(steps=5, learning_rate=[0.1, 0.2])), "dynamics.learning_rate must be a single number"),
+        (lambda: sampled(Ascend(steps=5, save_every=2)), "dynamics.save_every is given, but a sweep keeps the ends"),
+        (lambda: Ascend(steps=10**400), "steps is a whole number of about 401 digits; it must be at most"),
+        (
+            lambda: Spec(
+                {"true_reward": [0.0, 1.0]},
+                [Axis.linear("temperature", 1, 2, 2)],
+                Flow(1.0, objective=pgdyn.Objective(kl=0.1)),
+                pgdyn.Objective(kl=0.2),
+            ),
+            "the objective is given twice",
+        ),
         (lambda: Spec("none.toml", [Axis.seeds(2)], Flow(1.0)), "there is no such file"),
         (lambda: Spec(3, [Axis.seeds(2)], Flow(1.0)), "problem is 3"),
         (lambda: Spec({"true_reward": [0.0, 1.0]}, [], Flow(1.0)), "axes is empty"),
@@ -242,7 +293,7 @@ def test_a_bad_command_line_gets_one_sentence(arguments, words, tmp_path, monkey
         ),
         (
             lambda: Spec(
-                pgdyn.Problem.tabular(None, np.zeros((2, 1, 3))), [Axis.linear("temperature", 1, 2, 2)], Flow(1)
+                pgdyn.Batch.tabular(None, np.zeros((2, 1, 3))), [Axis.linear("temperature", 1, 2, 2)], Flow(1)
             ),
             "problem is a batch of 2",
         ),
@@ -252,6 +303,10 @@ def test_bad_python_arguments_are_refused(make, words):
     with pytest.raises((ValueError, FileNotFoundError)) as caught:
         make()
     assert words in str(caught.value)
+
+
+def sampled(dynamics) -> Spec:
+    return Spec({"true_reward": [0.0, 1.0]}, [Axis.linear("temperature", 1, 2, 2)], dynamics)
 
 
 def example() -> Spec:
@@ -264,7 +319,7 @@ def example() -> Spec:
             Axis.listed("objective.kl", [0.0, 1 / 3]),
             Axis.seeds(4, first=10**12),
         ],
-        AscendSampled(steps=10, target=0.1, options={"baseline": "value"}),
+        AscendSampled(steps=10, target=0.1, key=2**62 + 1, estimator=pgdyn.estimators.Reinforce("value", 2)),
         objective=pgdyn.Objective(entropy=0.1),
         shard_size=8,
         name="an example",

@@ -5,9 +5,12 @@ from __future__ import annotations
 import dataclasses
 import errno
 import json
+import os
 import pathlib
 import shutil
+import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -15,8 +18,9 @@ import sweep_cases as cases
 import zarr
 
 from pgdyn.cli import main
-from pgdyn.dynamics.result import Result
-from pgdyn.sweep import Ascend, Axis, Flow, Spec, Store, SweepStopped, engine, open_sweep, run_sweep, store
+from pgdyn.solution import Result
+from pgdyn.sweep import Ascend, Axis, Flow, Spec, Store, SweepStopped, engine, open_sweep, run_sweep
+from pgdyn.sweep.spec import digest
 
 SPEC = Spec(
     {"true_reward": cases.TRUE_REWARD, "initial_policy": cases.INITIAL_POLICY},
@@ -62,12 +66,25 @@ def empty_folder(path):
 
 def become_a_file(path):
     shutil.rmtree(path)
-    path.write_text("rubbish")
+    path.write_text("notes")
 
 
 def other_shard(path):
     shutil.rmtree(path)
     shutil.copytree(cases.shards(path.parent.parent)[0], path)
+
+
+def become_a_link(path):
+    """To what is no shard, and must not be touched."""
+    elsewhere = path.parent.parent.parent / "elsewhere"
+    shutil.move(path, elsewhere)
+    (elsewhere / "zarr.json").write_text("somebody else's")
+    path.symlink_to(elsewhere)
+
+
+def become_a_link_to_nothing(path):
+    shutil.rmtree(path)
+    path.symlink_to(path.parent / "gone")
 
 
 DAMAGES = {
@@ -80,9 +97,12 @@ DAMAGES = {
     "missing description": ("zarr.json", remove),
     "flipped checksums": ("checksums.json", flip),
     "missing checksums": ("checksums.json", remove),
-    "stranger": ("rubbish", lambda path: path.write_text("rubbish")),
+    "a file too many": ("notes", lambda path: path.write_text("notes")),
     "empty": ("", empty_folder),
     "file": ("", become_a_file),
+    "link": ("", become_a_link),
+    "link to nothing": ("", become_a_link_to_nothing),
+    "data a link to nothing": ("true_value/c/0", lambda path: (path.unlink(), path.symlink_to("gone"))),
     "another shard": ("", other_shard),
 }
 
@@ -102,6 +122,22 @@ def test_a_damaged_shard_is_noticed_and_made_again(place, damage, whole, copy, c
     summary = run_sweep(SPEC, copy)
     assert (summary.found, summary.computed, summary.redone) == (3, 1, 1)
     assert cases.contents(copy) == cases.contents(whole)
+    for elsewhere in copy.parent.glob("elsewhere"):
+        assert (elsewhere / "zarr.json").read_text() == "somebody else's"
+
+
+def test_a_flipped_bit_anywhere_in_a_shard_is_noticed(tmp_path):
+    run_sweep(dataclasses.replace(SPEC, observables=["true_value"]), tmp_path / "store")
+    opened, folder = Store.open(tmp_path / "store"), cases.shards(tmp_path / "store")[DAMAGED]
+    flipped = 0
+    for path in sorted(entry for entry in folder.rglob("*") if entry.is_file()):
+        data = path.read_bytes()
+        for i in range(len(data)):
+            path.write_bytes(data[:i] + bytes([data[i] ^ 1 << i % 8]) + data[i + 1 :])
+            assert opened.state(DAMAGED) == "damaged", f"{path.name}, byte {i}"
+            flipped += 1
+        path.write_bytes(data)
+    assert flipped > 1500 and opened.state(DAMAGED) == "done"
 
 
 def test_a_missing_shard_is_made_again(whole, copy):
@@ -179,29 +215,108 @@ INNER = {"prompt": 1, "output": 3}
 
 def test_a_full_disk_is_one_sentence_and_leaves_no_trace(whole, tmp_path, monkeypatch):
     path = tmp_path / "store"
-    write, calls = store._write_group, []
+    create, calls = zarr.Group.create_array, []
 
-    def full(folder, arrays, attributes):
-        write(folder, arrays, attributes)
-        calls.append(folder)
-        if len(calls) == 5:  # two nodes, two shards, and half of the third
+    def full(self, name, **options):
+        calls.append(name)
+        if len(calls) == 14:  # two shards of six arrays each, and one array of the third
             raise OSError(errno.ENOSPC, "No space left on device")
+        return create(self, name, **options)
 
-    monkeypatch.setattr(store, "_write_group", full)
-    with pytest.raises(SweepStopped, match=r"the disk is full; 2 of 4 shards are safe, and the same command goes on"):
+    monkeypatch.setattr(zarr.Group, "create_array", full)
+    words = r"the disk is full; 2 of 4 shards are safe, shard 2 was computed and could not be kept; the same"
+    with pytest.raises(SweepStopped, match=words):
         run_sweep(SPEC, path)
-    assert len(cases.shards(path)) == 2 and not calls[-1].exists()
+    assert len(list((path / "shards").glob("*-*"))) == 2 == len(cases.shards(path))
+    assert not list((path / "shards").glob(".*"))
     assert run_sweep(SPEC, path).found == 2
     assert cases.contents(path) == cases.contents(whole)
 
 
 def test_what_a_dead_process_left_behind_goes(whole, copy):
     folder = cases.shards(copy)[3]
-    shutil.copytree(folder, folder.with_name(f".partial-{folder.name}-0123"))
+    shutil.copytree(folder, folder.with_name(f".{folder.name}.partial-0123"))
     shutil.rmtree(folder)
     (copy / ".discarded-0123").mkdir()
     assert run_sweep(SPEC, copy).computed == 1
     assert cases.contents(copy) == cases.contents(whole)
+
+
+def small_disk(place, size):
+    """Mounts a file system of so many bytes."""
+    place.mkdir()
+    line = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(place)]
+    if os.geteuid() != 0 or subprocess.run(line, capture_output=True, check=False).returncode:
+        pytest.skip("mounting a small file system needs rights that these tests do not have")
+
+
+def test_on_a_disk_of_any_size_a_shard_is_written_whole_or_not_at_all(whole, tmp_path):
+    arrays, place = Store.open(whole).read(0), tmp_path / "disk"
+    small_disk(place, 2**20)
+    try:
+        with Store.create(place / "store", SPEC) as opened:
+            filler, refused = place / "filler", 0
+            empty = os.statvfs(place).f_bavail
+            for pages in range(empty + 1):
+                filler.write_bytes(b"x" * (empty - pages) * os.statvfs(place).f_bsize)
+                assert os.statvfs(place).f_bavail == pages
+                try:
+                    opened.write(0, arrays)
+                except OSError as error:
+                    assert (
+                        error.errno == errno.ENOSPC and str(opened.path) in str(error) and "partial" not in str(error)
+                    )
+                    assert opened.state(0) == "missing" and not list((opened.path / "shards").glob(".*"))
+                    refused += 1
+                    continue
+                break
+            assert opened.state(0) == "done" and refused > 10
+    finally:
+        subprocess.run(["umount", "-l", str(place)], check=False)
+
+
+FOREIGN = {
+    "no spec": (lambda root: root.pop("spec"), "its description has no spec"),
+    "no fingerprint": (lambda root: root.pop("fingerprint"), "its description has no fingerprint"),
+    "no numbers": (lambda root: root["made_by"].pop("numbers"), "its description has no made_by.numbers"),
+    "a list": (lambda root: root.clear(), "its description has no spec"),
+    "other keys": (lambda root: root["spec"].update(grid=3), "unknown key 'grid'"),
+    "other dynamics": (lambda root: root["spec"]["dynamics"].update(kind="leap"), "dynamics: kind is 'leap'"),
+}
+
+
+@pytest.mark.parametrize("change, words", FOREIGN.values(), ids=FOREIGN)
+def test_a_store_of_another_version_is_one_sentence(change, words, copy, capsys):
+    attributes = json.loads((copy / "zarr.json").read_text())["attributes"]
+    root = attributes["pgdyn_sweep"]
+    change(root)
+    attributes["sha256"] = digest(root)
+    group = {"attributes": attributes, "zarr_format": 3, "node_type": "group"}
+    (copy / "zarr.json").write_text(json.dumps(group))
+    before = cases.contents(copy) if "made_by" in root else None
+    with pytest.raises(ValueError, match="was written by another version of pgdyn") as caught:
+        open_sweep(copy)
+    assert words in str(caught.value) and str(copy) in str(caught.value)
+    assert main(["sweep", "--status", str(copy)]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("error: ") and err.count("\n") == 1
+    if not words.startswith(("unknown", "dynamics")):  # those are another spec, which is said by comparing the two
+        with pytest.raises(ValueError, match="was written by another version of pgdyn"):
+            run_sweep(SPEC, copy)
+    else:
+        assert run_sweep(SPEC, copy).found == 4
+    assert before is None or cases.contents(copy) == before
+
+
+def test_places_that_are_no_folder_are_one_sentence(tmp_path):
+    (tmp_path / "file").write_text("precious")
+    (tmp_path / "link").symlink_to(tmp_path / "gone")
+    for name, words in (("file", "is a file; a store is a folder"), ("link", "is a link to .*gone, which does not")):
+        with pytest.raises(ValueError, match=words):
+            run_sweep(SPEC, tmp_path / name)
+    with pytest.raises(OSError, match="store cannot be written"):
+        run_sweep(SPEC, tmp_path / "file" / "store")
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["file", "link"]
 
 
 def test_the_dataset_has_the_axes_as_dimensions(whole):
@@ -241,6 +356,19 @@ def test_progress_counts_points_and_ends_full(tmp_path):
     assert [(p.shards_done, p.points_done) for p in seen] == [(0, 0), (1, 8), (2, 16), (3, 24), (4, 30)]
     assert seen[0].remaining is None and seen[-1].remaining == 0
     assert all(p.rate > 0 and p.points == 30 and p.shards == 4 for p in seen[1:])
+
+
+def test_the_time_left_leaves_out_compilation(tmp_path, monkeypatch):
+    compute, seen = engine.compute_shard, []
+
+    def compiled_first(spec, shard):
+        time.sleep(1.0 if shard == 0 else 0.05)
+        return compute(spec, shard)
+
+    monkeypatch.setattr(engine, "compute_shard", compiled_first)
+    run_sweep(SPEC, tmp_path / "store", progress=seen.append)
+    assert seen[1].seconds > 1 and seen[1].remaining is None  # nothing else is known yet
+    assert all(0 < p.remaining < 0.5 for p in seen[2:-1])
 
 
 def test_without_dask_a_cluster_is_refused_in_one_sentence(tmp_path, monkeypatch, capsys):
