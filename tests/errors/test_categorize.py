@@ -1,16 +1,19 @@
-"""Categories against theory's table of single errors, against flows one by one, and against the rules in a loop."""
+"""Categories against theory C7 (docs/theory.md), against flows one by one, and against the rules in a loop."""
+
+import dataclasses
 
 import numpy as np
 import pytest
 import xarray
+from compilations import Compilations
 from hypothesis import given
 from hypothesis import strategies as st
 from strategies import make_setting
 
 import pgdyn
-from pgdyn import datasets
-from pgdyn.errors.categorize import categorize, classify, compare_times
+from pgdyn.errors.categorize import categorize, classify, compare, compare_times
 from pgdyn.errors.mechanism import PREDICTED
+from pgdyn.io import datasets
 
 _RARE = 1e-8
 TRUTH = (1, 0.8, -1, -1, -1)
@@ -76,6 +79,16 @@ def test_dataset_reads_back_equal(table, tmp_path):
     xarray.testing.assert_identical(datasets.load(tmp_path / "report.zarr"), dataset)
     assert dataset["category"].values.tolist() == table.category.tolist()
     assert dataset.attrs["settings"]["target"] == 0.9
+    # What made it is what the flows were run with.
+    assert dataset.attrs["dynamics"] == "flow"
+    made = {name: dataset.attrs["settings"][name] for name in ("t1", "rtol", "atol", "tolerance", "max_steps")}
+    assert made == {"t1": 1e7, "rtol": 1e-6, "atol": 1e-9, "tolerance": 0.01, "max_steps": 65536}
+    assert table.flow == pgdyn.Flow(t1=1e7, target=0.9, rtol=1e-6, atol=1e-9)
+
+
+def test_a_report_is_frozen(table):
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        table.category = table.predicted
 
 
 @pytest.mark.parametrize("shape", [(1, 5, None), (3, 5, 4)])
@@ -131,10 +144,109 @@ def test_speedups_at_the_ends():
     np.testing.assert_array_equal(compare_times(np.array(0.0), np.array([0.0])), [nan])
 
 
+@pytest.mark.parametrize("tolerance", [0.01, 0.5])
+def test_borders_of_the_categories(paper_problem, tolerance):
+    """Oracle: theory A9: on c times the truth the flow is c times faster, so T_0 / T = c."""
+    border = 1 + tolerance
+    scales = np.array([1.002 * border, 0.998 * border, 1.0, 1.002 / border, 0.998 / border])
+    report = categorize(
+        paper_problem, scales[:, None] * np.array(TRUTH), t1=1e6, target=0.9, tolerance=tolerance, rtol=1e-8
+    )
+    np.testing.assert_allclose(report.speedup, scales, rtol=1e-5)
+    assert report.category.tolist() == ["beneficial", "benign", "benign", "benign", "harmful"]
+
+
+@pytest.mark.parametrize("unit", [1.0, 8.0])
+def test_values_are_compared_in_units_of_the_range(unit):
+    """Where neither arrives the border is delta times the range, 2 units, whatever the unit."""
+    problem = pgdyn.Problem.tabular([0.05, 0.5, 0.15, 0.15, 0.15], unit * np.array(TRUTH))
+    proxies = unit * np.array([0.5, 2.0])[:, None] * np.array(TRUTH)
+    arguments = {"t1": 1.0 / unit, "target": 0.9 * unit}
+    report = categorize(problem, proxies, **arguments)
+    assert np.isinf(report.times).all() and np.isinf(report.baseline_time)
+    change = (report.values - report.baseline_value) / (2 * unit)
+    assert change[0] < 0 < change[1]
+    for distance, verdicts in ((1.05, ["benign", "benign"]), (0.95, ["harmful", "beneficial"])):
+        for row, verdict in enumerate(verdicts):
+            border = distance * abs(change[row])
+            assert categorize(problem, proxies, tolerance=border, **arguments).category[row] == verdict
+
+
 def test_a_broken_flow_leaves_its_category_open():
-    report = categorize(with_rare_output(), [TRUTH, (1, -1, -1, -1, -1)], t1=1e7, target=0.9, max_steps=25)
+    report = categorize(with_rare_output(), [TRUTH, (1, 0.8, -1, -1, -0.5)], t1=1e7, target=0.9, max_steps=25)
     assert report.category.tolist() == ["undecided", "undecided"]
     assert "undecided" in report.confusion().columns and np.isnan(report.agreement)
+
+
+@pytest.mark.parametrize("max_steps", [30, 60])
+def test_a_broken_baseline_leaves_decided_what_is_known(paper_problem, max_steps):
+    """The ground truth arrives at 33,565, in more steps than there are; Oracle: the same with enough steps.
+
+    One proxy arrives at 16.7, where the ground truth has not. Another, of small scale, arrives at 41,751 in few steps:
+    as the ground truth broke off earlier, nobody can say which of the two came first. With 30 steps the flows on both
+    proxies break off as well, after they arrived.
+    """
+    fast, slow = np.array([1.0, -1, -1, -1, -1]), 4e-4 * np.array([1.0, -1, -1, -1, -1])
+    report = categorize(paper_problem, [fast, slow, TRUTH], t1=1e7, target=0.9, max_steps=max_steps)
+    assert report.baseline.result[0] == pgdyn.Result.step_budget_spent and np.isinf(report.baseline_time)
+    np.testing.assert_allclose(report.times, [16.7001804, 41750.451, np.inf], rtol=1e-5)
+    assert report.category.tolist() == ["beneficial", "undecided", "undecided"]
+    enough = categorize(paper_problem, [fast, slow, TRUTH], t1=1e7, target=0.9)
+    assert enough.category.tolist() == ["beneficial", "harmful", "benign"]
+
+
+def test_a_broken_flow_that_starts_at_the_target_has_no_category(paper_problem):
+    """Values at t1 decide there, and a flow that broke off has none."""
+    report = categorize(paper_problem, [(1, -1, -1, -1, -1)], t1=1e7, target=-0.5, max_steps=10)
+    assert report.times.tolist() == [0.0] and report.category.tolist() == ["undecided"]
+    assert categorize(paper_problem, [(1, -1, -1, -1, -1)], t1=1e7, target=-0.5).category.tolist() == ["benign"]
+
+
+def test_flows_are_compared_whatever_ran_them(paper_problem):
+    """`compare` on ends of a batch, single runs with their path, and ascent. Oracle: theory C7, the paper's runs."""
+    problem = with_rare_output()
+    proxy = problem.with_proxy((1, -1, -1, -1, -1))
+    both = pgdyn.stack([problem, proxy])
+    ends = pgdyn.flow_many(both, 1e7, target=0.9)
+    paths = [pgdyn.flow(one, 1e7, target=0.9, saves=4) for one in both]
+    np.testing.assert_allclose(compare(paths[0], ends).speedup, [1.0, 4821 / 15.5], rtol=5e-3)
+    assert compare(*paths).category == "beneficial"
+    pair = (paper_problem, paper_problem.with_proxy((1, -1, -1, -1, -1)))
+    updates = [pgdyn.ascend(one, 1000, target=0.9) for one in pair]
+    assert compare(*updates).category == "beneficial" and compare(*reversed(updates)).category == "harmful"
+
+
+def test_a_broken_flow_is_not_one_that_never_arrives(paper_problem):
+    """Of a batch of pairs; one flow of the second pair breaks off, and one of the third."""
+    slow, fast = paper_problem, paper_problem.with_proxy((1, -1, -1, -1, -1))
+    base, found = pgdyn.stack([fast, slow, fast]), pgdyn.stack([fast, fast, slow])
+    results = [pgdyn.flow_many(batch, 1e7, target=0.9, max_steps=60) for batch in (base, found)]
+    assert compare(*results).category.tolist() == ["benign", "undecided", "undecided"]
+    # One that arrives first and breaks off later has told all that is asked.
+    arrived = pgdyn.flow_many(pgdyn.stack([fast]), 1e7, target=0.9, max_steps=30)
+    assert arrived.result[0] == pgdyn.Result.step_budget_spent
+    assert compare(arrived, arrived).category.tolist() == ["benign"]
+
+
+def test_other_settings_of_the_flow(paper_problem):
+    """Oracle: theory A7, the natural gradient flow pi_t ~ pi_0 e^{t r} on (1, -1, -1, -1, -1)."""
+    report = categorize(paper_problem, [(1, -1, -1, -1, -1)], t1=50.0, target=0.9, geometry="natural", rtol=1e-9)
+    policy, reward = np.array([0.05, 0.5, 0.15, 0.15, 0.15]), np.array([1.0, -1, -1, -1, -1])
+    weights = policy * np.exp(report.times[0] * reward)
+    assert weights @ np.array(TRUTH) / weights.sum() == pytest.approx(0.9, abs=1e-7)
+    assert report.to_dataset().attrs["settings"]["geometry"] == "natural"
+
+
+def test_another_number_of_proxies_compiles_nothing(paper_problem):
+    rng = np.random.default_rng(0)
+    proxies = rng.normal(size=(40, 5))
+    found = categorize(paper_problem, proxies, t1=10.0, target=0.9)
+    with Compilations() as made:
+        for count in (1, 2, 17, 39):
+            report = categorize(paper_problem, proxies[:count], t1=10.0, target=0.9)
+            np.testing.assert_array_equal(report.mechanism, found.mechanism[:count])
+            np.testing.assert_allclose(report.values, found.values[:count], rtol=1e-12)
+    assert made.count == 0
 
 
 def test_one_row_serves_every_prompt():
@@ -155,6 +267,9 @@ def test_one_row_serves_every_prompt():
         ("t1 is 0; it must be positive", {"t1": 0.0}),
         ("target is nan", {"target": np.nan}),
         ("tolerance is -1", {"tolerance": -1}),
+        ("stop_at_target is True; categorize compares true values at t1", {"stop_at_target": True}),
+        ("t1 must be a single number", {"t1": [1.0, 2.0]}),
+        ("rtol is 0; it must be positive", {"rtol": 0.0}),
     ],
 )
 def test_refusals(paper_problem, sentence, options):

@@ -1,17 +1,23 @@
 """Designed proxies against exhaustive searches over single-output errors, and their bounds against hypothesis."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
+import xarray
 from hypothesis import given
 from hypothesis import strategies as st
 
 import pgdyn
 from pgdyn.errors.categorize import categorize
-from pgdyn.errors.design import Region, design
+from pgdyn.errors.design import design
 from pgdyn.errors.perturb import SingleOutput
+from pgdyn.errors.region import Region, allowed
 from pgdyn.errors.sensitivity import hitting_time_sensitivity
+from pgdyn.io import datasets
 
 SEARCH = {"steps": 60, "random_starts": 1, "key": jax.random.key(2)}
 
@@ -63,6 +69,77 @@ def test_nothing_is_lost_and_nothing_leaves_the_bounds(paper_problem):
     assert float(found.proxy_reward.min()) >= -1.5 and float(found.proxy_reward.max()) <= 1.25
 
 
+@pytest.mark.parametrize("budget", [0.25, 1.0])
+def test_the_budget_is_kept_and_spent(paper_problem, budget):
+    """More budget is better here, so the best error is as large as allowed, counted over all outputs. Oracle: NumPy."""
+    found = design(paper_problem, 10.0, budget=budget, **SEARCH)
+    error = np.asarray(found.proxy_reward - paper_problem.true_reward)
+    assert np.sqrt((error**2).sum()) == pytest.approx(budget, rel=1e-6)
+    truth = float(pgdyn.flow(paper_problem, 10.0, saves=2).true_value[-1])
+    assert float(found.true_value) > truth + 0.01 * budget
+    # A budget that large that it never binds changes nothing.
+    if budget == 1.0:
+        free, ample = (design(paper_problem, 10.0, budget=limit, **SEARCH) for limit in (None, 100.0))
+        np.testing.assert_array_equal(free.proxy_reward, ample.proxy_reward)
+        assert float(free.true_value) > float(found.true_value)
+
+
+@pytest.mark.parametrize("target", [None, 0.9])
+def test_never_worse_than_the_best_start(paper_problem, target):
+    """Also where every update leads astray: one of a thousand times the size. Oracle: flows on the starts."""
+    options = {"target": target, "lower": -1.5, "upper": 1.25, "max_range": 2.5, **SEARCH, "steps": 3}
+    found = design(paper_problem, 1e3, optimizer=optax.sgd(-1e3), **options)
+    assert found.starts.shape == (4, 1, 5)
+    runs = [pgdyn.flow(paper_problem.with_proxy(start), 1e3, target=target, saves=2).end for start in found.starts]
+    if target is None:
+        assert float(found.true_value) >= max(float(run.true_value) for run in runs) - 1e-7
+    else:
+        assert float(found.hitting_time) <= min(float(run.hitting_time) for run in runs) * (1 + 1e-6)
+    assert bool(found.region.contains(found.proxy_reward))
+
+
+def test_where_no_proxy_arrives_the_highest_value_counts(paper_problem):
+    """A target out of reach before t1: the design is the one of the task without a target."""
+    found = design(paper_problem, 2.0, target=0.9, **SEARCH)
+    assert np.isinf(found.history).all() and np.isinf(found.hitting_time)
+    free = design(paper_problem, 2.0, **SEARCH)
+    assert float(found.true_value) == pytest.approx(float(free.true_value), rel=1e-6)
+    assert float(found.true_value) > 1.02 * float(pgdyn.flow(paper_problem, 2.0, saves=2).true_value[-1])
+
+
+def test_other_settings_of_the_flow_and_the_dataset(paper_problem, tmp_path):
+    """Under a KL penalty. Oracle: `pgdyn.flow` on the designed proxy under the same objective."""
+    objective = pgdyn.Objective(kl=0.3)
+    found = design(paper_problem, 10.0, budget=1.0, objective=objective, **{**SEARCH, "steps": 4})
+    flow = pgdyn.flow(paper_problem.with_proxy(found.proxy_reward), 10.0, objective=objective, saves=2)
+    assert float(found.true_value) == pytest.approx(float(flow.true_value[-1]), rel=1e-7)
+    dataset = found.to_dataset()
+    datasets.save(dataset, tmp_path / "design.zarr")
+    xarray.testing.assert_identical(datasets.load(tmp_path / "design.zarr"), dataset)
+    assert dict(dataset.sizes) == {"search": 4, "update": 5, "prompt": 1, "output": 5}
+    np.testing.assert_array_equal(dataset["proxy_reward"], found.proxy_reward)
+    np.testing.assert_array_equal(dataset["true_reward"], paper_problem.true_reward)
+    assert float(dataset["budget"]) == 1.0 and float(dataset["max_range"]) == 2.0
+    made = {name: dataset.attrs["settings"][name] for name in ("t1", "rtol", "atol", "max_steps", "steps")}
+    assert made == {"t1": 10.0, "rtol": 1e-8, "atol": 1e-10, "max_steps": 4096, "steps": 4}
+    assert dataset.attrs["objective"]["kl"] == 0.3
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        found.true_value = 1.0
+
+
+@given(seed=st.integers(0, 2**32 - 1), share=st.sampled_from([0.1, 0.5, 0.999]))
+def test_the_budget_is_a_ball_around_the_truth(seed, share):
+    """Where only the budget binds the projection is radial; Oracle: its formula in NumPy."""
+    rng = np.random.default_rng(seed)
+    truth, error = rng.uniform(-1, 1, (2, 5)), rng.normal(size=(2, 5))
+    size = np.sqrt(sum(entry**2 for entry in error.ravel()))
+    problem = pgdyn.Problem.tabular(None, truth)
+    region = allowed(problem, lower=-100, upper=100, max_range=200, budget=share * size)
+    np.testing.assert_allclose(region.project(jnp.asarray(truth + error)), truth + share * error, rtol=1e-12)
+    assert bool(region.contains(jnp.asarray(truth + 0.999 * share * error)))
+    assert not bool(region.contains(jnp.asarray(truth + 1.001 * share * error)))
+
+
 @given(seed=st.integers(0, 2**32 - 1), limited=st.booleans())
 def test_projection(seed, limited):
     """What is projected is allowed, and what is allowed stays as it is."""
@@ -90,6 +167,8 @@ def test_projection(seed, limited):
         ("the bounds ask for rewards at least 3 apart", {"lower": [2, -2, -2, -2, -2], "upper": [2, -1, -1, -1, -1]}),
         ("max_range is 0", {"max_range": 0.0}),
         ("budget is 0", {"budget": 0.0}),
+        ("no flow of the search ran to its end within max_steps = 3", {"max_steps": 3}),
+        ("rtol is -1; it must be positive", {"rtol": -1.0}),
         ("with a budget the true reward must itself be within", {"budget": 1.0, "upper": 0.5}),
         ("target is -0.5 but the initial policy's true value is", {"target": -0.5}),
     ],
@@ -99,3 +178,10 @@ def test_refusals(paper_problem, sentence, options):
     with pytest.raises(ValueError) as caught:
         design(paper_problem, arguments.pop("t1"), **arguments)
     assert sentence in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_refusals_of_problems(paper_problem):
+    with pytest.raises(ValueError, match="design takes one problem and this is a batch of 2"):
+        design(pgdyn.stack([paper_problem] * 2), 1.0)
+    with pytest.raises(ValueError, match="all true rewards of a prompt are equal.*give max_range"):
+        design(pgdyn.Problem.tabular(None, [1.0, 1.0]), 1.0)

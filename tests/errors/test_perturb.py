@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compilations import Compilations
 from oracles import Setting
 from strategies import make_setting
 
@@ -75,6 +76,31 @@ def test_a_batch_is_refused(name):
     _, problem = problem_of((1, 5, None))
     with pytest.raises(ValueError, match="batch of 2 problems|a batch"):
         FAMILIES[name](pgdyn.stack([problem, problem]), KEY)
+
+
+def test_another_number_of_errors_compiles_nothing():
+    _, problem = problem_of((2, 3, 7))
+    key = jax.random.key(0)
+    for family in FAMILIES.values():
+        family(problem, key)
+    with Compilations() as made:
+        for count in (3, 40, 129):
+            values = np.linspace(0.1, 1.0, count)
+            families = (perturb.SingleOutput(count=count), perturb.Noise(draws=count), perturb.Clip(values))
+            families += (perturb.Compress(values), perturb.Temperature(values), perturb.Censor(values))
+            families += (perturb.Mixture(values), perturb.Subsets(values))
+            families += (perturb.Noise(draws=count, correlation="features"),)
+            for family in families:
+                family(problem, key)
+    assert made.count == 0
+
+
+@pytest.mark.parametrize("correlation", ["independent", "features"])
+def test_the_first_draws_do_not_depend_on_how_many_there_are(correlation):
+    _, problem = problem_of((2, 3, 7))
+    few, many = (perturb.Noise([1.0], draws, correlation)(problem, KEY).proxy_rewards for draws in (10, 200))
+    np.testing.assert_array_equal(few, many[:10])
+    assert len(np.unique(np.round(many[:, 0, 0], 12))) == 200
 
 
 # ------------------------------------------------------------ each against its definition

@@ -1,6 +1,5 @@
 """Sensitivities against central differences of SciPy flows, their identities, and their closed form at short times."""
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import oracles
@@ -8,7 +7,7 @@ import pytest
 from strategies import make_setting
 
 import pgdyn
-from pgdyn.errors.sensitivity import hitting_time_sensitivity, sensitivity
+from pgdyn.errors.sensitivity import hitting_time_sensitivity, sensitivity, value_and_slope
 
 SHAPES = ((1, 5, None), (2, 3, 7))
 STEP = 2e-3
@@ -84,6 +83,30 @@ def test_short_times_are_the_instantaneous_effect(paper_problem):
     np.testing.assert_allclose(sensitivity(problem, 1e-4)[0] / 1e-4, expected, rtol=2e-3, atol=1e-6)
 
 
+@pytest.mark.parametrize("rtol", [1e-4, 1e-10])
+def test_what_is_differentiated_is_the_flow(rtol):
+    """At equal settings the very steps of `pgdyn.flow`, also at a tolerance where other steps end elsewhere."""
+    problem = setting_of((2, 3, 7)).problem()
+    settings = {"rtol": rtol, "atol": rtol / 100}
+    value, *_ = value_and_slope(problem, jnp.asarray(6.0), pgdyn.Flow(t1=6.0, **settings))
+    end = pgdyn.flow(problem, 6.0, saves=2, **settings).true_value[-1]
+    assert float(value) == pytest.approx(float(end), rel=1e-13)
+
+
+def test_other_settings_of_the_flow(paper_problem):
+    """Oracle: theory A7, pi_t ~ pi_0 e^{t r} on the natural gradient flow, so S(y) = t pi_t(y) (r_G(y) - V_G)."""
+    pi, reward = np.array([0.05, 0.5, 0.15, 0.15, 0.15]), np.array([1, 0.8, -1, -1, -1])
+    moved = pi * np.exp(3.0 * reward)
+    moved /= moved.sum()
+    slope = sensitivity(paper_problem, 3.0, geometry="natural")[0]
+    np.testing.assert_allclose(slope, 3.0 * moved * (reward - moved @ reward), rtol=1e-8)
+    # V_G grows by Var(r) on its own flow, so dT/dr = -S / Var.
+    target = float(moved @ reward)
+    found = hitting_time_sensitivity(paper_problem, 10.0, target, geometry="natural")[0]
+    variance = moved @ (reward - target) ** 2
+    np.testing.assert_allclose(found, -3.0 * moved * (reward - target) / variance, rtol=1e-7)
+
+
 def test_never_and_already(paper_problem):
     assert bool(jnp.isnan(hitting_time_sensitivity(paper_problem, 10.0, 0.95)).all())
     np.testing.assert_array_equal(hitting_time_sensitivity(paper_problem, 10.0, -0.5), np.zeros((1, 5)))
@@ -92,7 +115,7 @@ def test_never_and_already(paper_problem):
 def test_a_spent_budget_gives_nan_and_its_neighbour_none(paper_problem):
     """Mapped over proxies, one of which stalls for longer than eight steps; Oracle: the other one alone."""
     proxies = np.array([[[1.0, 0.8, -1, -1, -1]], [[0.0, 0, 0, 0, 0]]])
-    mapped = jax.vmap(lambda problem: sensitivity(problem, 50.0, max_steps=8))(paper_problem.with_proxy(proxies))
+    mapped = paper_problem.with_proxy(proxies).map(lambda problem: sensitivity(problem, 50.0, max_steps=8))
     assert bool(jnp.isnan(mapped[0]).all())
     # On equal rewards nothing moves: S(t) = t pi (pi A - <pi, pi A>) exactly.
     pi = np.array([0.05, 0.5, 0.15, 0.15, 0.15])
@@ -105,6 +128,8 @@ def test_a_spent_budget_gives_nan_and_its_neighbour_none(paper_problem):
     [
         ("t1 is 0; it must be positive", lambda p: sensitivity(p, 0.0)),
         ("target is nan", lambda p: hitting_time_sensitivity(p, 1.0, np.nan)),
+        ("rtol is 0; it must be positive", lambda p: sensitivity(p, 1.0, rtol=0)),
+        ("geometry is 'flat'; it must be one of", lambda p: sensitivity(p, 1.0, geometry="flat")),
         ("batch", lambda p: sensitivity(pgdyn.stack([p, p]), 1.0)),
     ],
 )

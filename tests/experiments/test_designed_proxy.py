@@ -1,23 +1,14 @@
 """Designed proxies against hand-made ones. Oracles: SciPy DOP853, and an exhaustive search in a loop."""
 
 import numpy as np
-import oracles
 import pytest
+from proxy_flows import scipy_flow
 
 from experiments import designed_proxy
 from paper_repro.reproductions import designed_proxy as design_claims
 
-PAPER_START = np.array([0.05, 0.5, 0.15, 0.15, 0.15])
+PAPER_START = np.log([0.05, 0.5, 0.15, 0.15, 0.15])
 TRUTH = np.array([1, 0.8, -1, -1, -1])
-
-
-def scipy_flow(start, truth, proxy, times, target=None):
-    """(policies [S, K], first hitting time) by DOP853."""
-    setting = oracles.Setting(None, np.asarray(truth)[None], np.asarray(proxy)[None], np.log(start)[None])
-    path, hit = oracles.flow(
-        setting, times, lambda params: oracles.value_gradient(setting, params, setting.proxy_reward), target, 1e-12
-    )
-    return np.exp([oracles.log_policy(setting, params)[0] for params in path]), hit
 
 
 @pytest.fixture(scope="module")

@@ -1,24 +1,11 @@
-"""One error of each type of the paper's table. Oracles: SciPy DOP853, theory's table of single errors."""
+"""One error of each type of the paper's table. Oracles: SciPy DOP853, theory C7."""
 
 import numpy as np
-import oracles
 import pytest
+from proxy_flows import failures, scipy_flow
 
 from experiments import error_types
 from paper_repro.reproductions import error_types as type_claims
-
-
-def scipy_flow(start, truth, proxy, times, target=None):
-    """(policies [S, K], first hitting time) by DOP853."""
-    setting = oracles.Setting(None, np.asarray(truth)[None], np.asarray(proxy)[None], np.log(start)[None])
-    path, hit = oracles.flow(
-        setting, times, lambda params: oracles.value_gradient(setting, params, setting.proxy_reward), target, 1e-12
-    )
-    return np.exp([oracles.log_policy(setting, params)[0] for params in path]), hit
-
-
-def failures(reproduction, dataset):
-    return [c.name for c in reproduction.claims if c.judge(dataset).verdict.value == "failed"]
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +33,7 @@ def test_paths_and_times(types, name):
     times = types["time"].values[:42]  # to about t = 600
     for reward, trained in (("ground truth", truth), ("proxy", one["proxy_reward"].values)):
         run = one.sel(training_reward=reward)
-        policies, hit = scipy_flow(start, truth, trained, times, 0.9)
+        policies, hit = scipy_flow(np.log(start), truth, trained, times, 0.9)
         np.testing.assert_allclose(np.exp(run["log_policy"].values[:42]), policies, atol=1e-7)
         np.testing.assert_allclose(run["true_value"].values[:42], policies @ truth, atol=1e-7)
         if np.isfinite(hit):
@@ -58,7 +45,7 @@ def test_paths_and_times(types, name):
 
 
 def test_the_other_setting_is_theory_s_table(types):
-    """Golden: theory's single-error table, baseline 4821, bad -> .8: 272, bad -> -2: 7388, rare bad -> 1.5: 4821."""
+    """Golden: theory C7, baseline 4821, bad -> .8: 272, bad -> -2: 7388, rare bad -> 1.5: 4821."""
     names = ["stalling", "never attracts", "negligible probability", "reward hacking"]
     found = types["other_speedup"].sel(type=names).values
     np.testing.assert_allclose(found, [4821 / 272.24, 4821 / 7388, 1, 0], rtol=1e-3)

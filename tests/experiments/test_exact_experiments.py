@@ -1,6 +1,5 @@
 """The exact experiments against plain NumPy loops, SciPy's DOP853 and the reference table of the paper's settings."""
 
-import jax
 import numpy as np
 import optax
 import pytest
@@ -131,12 +130,23 @@ def test_joined_path_is_the_path(paper_problem):
     def run(steps, save_every):
         return pgdyn.ascend(paper_problem, steps, optimizer=optax.sgd(0.1), save_every=save_every, target=0.5)
 
-    joined, whole = jax.jit(lambda: log_time.join(run, 2_000))(), run(2_000, 1)
+    joined, whole = log_time.join(run, 2_000), run(2_000, 1)
     at = np.asarray(joined.t)
     assert (np.diff(at) > 0).all() and len(at) < 250
     np.testing.assert_allclose(joined.true_value, np.asarray(whole.true_value)[at], atol=1e-12)
     np.testing.assert_allclose(joined.log_policy, np.asarray(whole.log_policy)[at], atol=1e-11)
     assert joined.hitting_time == whole.hitting_time
+
+
+def test_joined_paths_of_a_batch_are_those_of_its_problems(paper_problem):
+    """Oracle: the joined path of each problem alone."""
+    batch = paper_problem.with_proxy([[[1, c, -1, -1, -1]] for c in (0.5, -1.0)])
+    joined = log_time.join(lambda steps, every: pgdyn.ascend_many(batch, steps, save_every=every), 300)
+    for i, problem in enumerate(batch):
+        alone = log_time.join(lambda steps, every, one=problem: pgdyn.ascend(one, steps, save_every=every), 300)
+        np.testing.assert_array_equal(joined.t[i], alone.t)
+        np.testing.assert_allclose(joined.true_value[i], alone.true_value, atol=1e-12)
+        np.testing.assert_allclose(joined.params[i], alone.params, atol=1e-12)
 
 
 @pytest.mark.parametrize("steps", [1, 7, 50, 1_000, 50_000])

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from proxy_flows import failures
 
 from experiments import corner_law, escape_times, feature_geometry, variance_time
 from figures import corner_law as corner_law_figure
@@ -16,10 +17,6 @@ from paper_repro.reproductions import variance_time as variance_time_claims
 def text_of(figure):
     figure.draw_without_rendering()
     return " ".join(text.get_text() for axes in figure.axes for text in axes.texts)
-
-
-def failures(reproduction, dataset):
-    return [c.name for c in reproduction.claims if c.judge(dataset).verdict.value == "failed"]
 
 
 def test_escape_times_are_the_golden_ones_and_lie_between_the_bounds():

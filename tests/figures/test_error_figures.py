@@ -12,6 +12,7 @@ from matplotlib.contour import ContourSet
 from PIL import Image
 
 from figures import designed_proxy, error_confusion, error_maps, error_types, style
+from pgdyn.plot import palette
 
 OUTPUTS = np.array(["y*", "y_med", "bad 1", "bad 2", "bad, rare"], dtype=object)
 TRUE = np.array([1.0, 0.8, -1.0, -1.0, -1.0])
@@ -300,7 +301,7 @@ def test_rows_of_types_say_what_was_found():
     ):  # fmt: skip
         assert said in words, said
     colors = {line.get_color() for line in figure.axes[14].lines}
-    assert {style.output_color("y*"), style.output_color("y_med"), style.GREY} == colors
+    assert {style.output_color("y*"), style.output_color("y_med"), palette.GREY} == colors
     values = figure.axes[4].lines
     assert {style.reward_color("ground truth"), style.reward_color("proxy")} <= {line.get_color() for line in values}
 

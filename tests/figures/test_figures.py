@@ -10,7 +10,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from figures import direct_labels, panels, style
+from figures import panels, style
+from pgdyn.plot import labels, palette
 
 FIGURES = {
     "controlled": "controlled_dataset",
@@ -74,7 +75,7 @@ def test_drawing_leaves_the_callers_settings_alone(controlled_dataset):
 
 
 def test_colours_are_fixed_by_name():
-    assert style.output_color("y*", 4) == style.output_color("y*") == style.BLUE
+    assert style.output_color("y*", 4) == style.output_color("y*") == palette.BLUE
     assert style.output_color("bad 1") == style.output_color("bad 3")
     assert len({style.output_color(name) for name in ("y*", "y_med", "bad 1")}) == 3
     assert style.reward_color("ground truth") != style.reward_color("proxy")
@@ -86,8 +87,8 @@ def test_labels_stand_clear_of_the_curves():
     x = np.linspace(0, 1, 200)
     rising, falling = axes.plot(x, x**2)[0], axes.plot(x, 1 - x**2)[0]
     axes.set_xlim(0, 1)
-    renderer = direct_labels.settle(figure)
-    direct_labels.place(axes, renderer, [(rising, "rising"), (falling, "falling")])
+    renderer = labels.settle(figure)
+    labels.beside(axes, renderer, [(rising, "rising"), (falling, "falling")])
     assert [text.get_text() for text in axes.texts] == ["rising", "falling"]
     for text in axes.texts:
         box = text.get_window_extent(renderer)
@@ -103,10 +104,10 @@ def test_a_label_without_a_clear_place_is_left_out():
     figure = Figure(figsize=(1.2, 1.2), layout="constrained")
     axes = figure.subplots()
     lines = [axes.plot([0, 1], [height, height])[0] for height in np.linspace(0, 1, 25)]
-    renderer = direct_labels.settle(figure)
-    direct_labels.place(axes, renderer, [(lines[12], "crowded out")], avoid=lines, optional=True)
+    renderer = labels.settle(figure)
+    labels.beside(axes, renderer, [(lines[12], "crowded out")], avoid=lines, optional=True)
     assert not axes.texts
-    direct_labels.place(axes, renderer, [(lines[12], "insists")], avoid=lines)
+    labels.beside(axes, renderer, [(lines[12], "insists")], avoid=lines)
     assert len(axes.texts) == 1
 
 

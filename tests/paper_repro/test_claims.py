@@ -9,7 +9,7 @@ import pytest
 import xarray
 
 from paper_repro import golden, reproduction
-from paper_repro.claims import Claim, Verdict, count, hit_claim, measurement, value_claim
+from paper_repro.claims import Claim, Verdict, count, hitting_time, measurement, number
 from paper_repro.reproductions import controlled, feature_similarity, reinforce
 
 
@@ -101,11 +101,11 @@ def test_quick_leaves_fractions_unchecked_and_says_so():
 def test_numbers_at_the_edge_of_the_tolerance():
     empty = xarray.Dataset()
     for found, verdict in ((0.5019, Verdict.passed), (0.5021, Verdict.failed), (math.nan, Verdict.failed)):
-        assert value_claim("v", "s", "p", lambda _, x=found: x, 0.5, 2e-3).judge(empty).verdict is verdict
+        assert Claim("v", "s", "p", number(lambda _, x=found: x, 0.5, 2e-3)).judge(empty).verdict is verdict
     for found, verdict in ((1004, Verdict.passed), (1006, Verdict.failed), (math.inf, Verdict.failed)):
-        assert hit_claim("h", "s", "p", lambda _, x=found: x, 1000, 5e-3).judge(empty).verdict is verdict
+        assert Claim("h", "s", "p", hitting_time(lambda _, x=found: x, 1000, 5e-3)).judge(empty).verdict is verdict
     for found, verdict in ((math.inf, Verdict.passed), (50_000, Verdict.failed), (math.nan, Verdict.failed)):
-        assert hit_claim("h", "s", "p", lambda _, x=found: x, math.inf, 5e-3).judge(empty).verdict is verdict
+        assert Claim("h", "s", "p", hitting_time(lambda _, x=found: x, math.inf, 5e-3)).judge(empty).verdict is verdict
 
 
 def test_a_check_that_raises_has_failed():
@@ -114,7 +114,7 @@ def test_a_check_that_raises_has_failed():
 
     finding = Claim("broken", "s", "p", broken).judge(xarray.Dataset())
     assert finding.verdict is Verdict.failed and "KeyError" in finding.measured
-    assert measurement("m", "s", "p", lambda _: "1").judge(xarray.Dataset()).verdict is Verdict.measured
+    assert Claim("m", "s", "p", measurement(lambda _: "1")).judge(xarray.Dataset()).verdict is Verdict.measured
 
 
 def test_counts_as_printed():
@@ -130,6 +130,6 @@ def test_registry_finds_every_file_once():
 
 
 def test_claims_need_names_of_their_own():
-    claim = measurement("twice", "s", "p", lambda _: "")
+    claim = Claim("twice", "s", "p", measurement(lambda _: ""))
     with pytest.raises(ValueError, match="twice"):
         dataclasses.replace(controlled.REPRODUCTION, claims=(claim, claim))

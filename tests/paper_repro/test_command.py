@@ -3,15 +3,16 @@
 import dataclasses
 import html.parser
 import json
+import pathlib
 
 import matplotlib.figure
 import pytest
 import xarray
 
 from paper_repro import cli, output
-from paper_repro.claims import fact_claim, measurement, value_claim
+from paper_repro.claims import Claim, fact, measurement, number
 from paper_repro.reproduction import Reproduction
-from pgdyn import datasets
+from pgdyn.io import datasets
 
 
 def experiment(size=3, progress=None):
@@ -34,9 +35,9 @@ GOOD = Reproduction(
     quick={"size": 2},
     figures={"picture": draw},
     claims=(
-        value_claim("half", "x is | one half", "a paper, section 1", lambda data: float(data["x"][0]), 0.5, 1e-3),
-        fact_claim("three", "there are three", "section 2", "3", lambda d: (d.sizes["i"] == 3, "n"), needs_full=True),
-        measurement("number", "how many", "here", lambda data: str(data.sizes["i"])),
+        Claim("half", "x is | one half", "a paper, section 1", number(lambda data: float(data["x"][0]), 0.5, 1e-3)),
+        Claim("three", "there are three", "section 2", fact("3", lambda d: (d.sizes["i"] == 3, "n")), needs_full=True),
+        Claim("number", "how many", "here", measurement(lambda data: str(data.sizes["i"]))),
     ),
     order=1,
 )
@@ -44,7 +45,7 @@ OTHER = dataclasses.replace(GOOD, name="other", title="Another", figures={}, qui
 
 
 def broken_expectation(one):
-    wrong = value_claim("half", "x is one half", "a paper, section 1", lambda data: float(data["x"][0]), 0.6, 1e-3)
+    wrong = Claim("half", "x is one half", "a paper, section 1", number(lambda data: float(data["x"][0]), 0.6, 1e-3))
     return dataclasses.replace(one, claims=(wrong, *one.claims[1:]))
 
 
@@ -214,10 +215,14 @@ def test_an_interruption_keeps_what_was_finished(command):
     assert verdicts(folder) == {"good/half": "passed", "good/three": "passed", "good/number": "measured"}
 
 
-def test_a_file_is_written_whole_or_not_at_all(tmp_path):
+def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
     path = tmp_path / "report.md"
     output.write_text(path, "whole")
-    with pytest.raises(KeyboardInterrupt), output.replacing(path) as partial:
-        partial.write_text("ha")
+
+    def interrupted(self, target):
         raise KeyboardInterrupt
+
+    monkeypatch.setattr(pathlib.Path, "replace", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        output.write_text(path, "ha")
     assert path.read_text() == "whole" and [one.name for one in tmp_path.iterdir()] == ["report.md"]
