@@ -445,7 +445,7 @@ def test_the_program_from_outside(file):
     assert done.stderr == "error: --dynamics flow needs --t1, the end time\n"
 
 
-@pytest.mark.parametrize("seconds", [0.1, 0.4, 0.8, 1.6])
+@pytest.mark.parametrize("seconds", [0.1, 0.3, 0.6, 0.9])
 def test_ctrl_c_at_any_time_is_one_sentence(file, seconds):
     """Most of the first seconds pass in imports: there an interruption may turn into another error, or be swallowed."""
     code = "import pgdyn.cli; print(flush=True); pgdyn.cli.run()"
@@ -453,9 +453,11 @@ def test_ctrl_c_at_any_time_is_one_sentence(file, seconds):
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     process.stdout.readline()
     time.sleep(seconds)
+    ended = process.poll() is not None  # a quick machine with a warm cache may be done by then
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
-    assert (process.returncode, err) == (130, "error: interrupted; what was being written has been removed\n")
+    said = (0, "") if ended else (130, "error: interrupted; what was being written has been removed\n")
+    assert (process.returncode, err) == said
 
 
 def test_a_reader_that_leaves_is_no_error(file):
