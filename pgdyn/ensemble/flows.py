@@ -105,7 +105,7 @@ def share_out(lanes: int, chunk: int, workers: int) -> Iterator[np.ndarray]:
     count = -(-lanes // chunk)
     count = max(min(workers, lanes), count)
     if count > workers:
-        count = -(-count // workers) * workers
+        count = min(lanes, -(-count // workers) * workers)
     whole = count if count <= workers else max(0, count - workers)
     for first in range(count):
         numbers = np.arange(first, lanes, count)

@@ -13,7 +13,7 @@ import os
 import pathlib
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 _HIDDEN = (".partial-", ".replaced-")
 
@@ -86,6 +86,28 @@ def whole_folder(path: str | os.PathLike[str], *, overwrite: bool = False) -> It
     finally:
         remove(partial)
         remove(replaced)
+
+
+def write_tree(folder: pathlib.Path, files: Mapping[str, bytes]) -> None:
+    """Writes files by their paths inside a folder, one after the other.
+
+    Libraries that write in threads of their own (zarr) write into memory first, and from there to here: after the
+    first error nothing is still on its way to a folder that is being removed.
+
+    Raises:
+        OSError: if one cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> folder = pathlib.Path(tempfile.mkdtemp())
+        >>> write_tree(folder, {"zarr.json": b"{}", "reward/c/0": b"1"})
+        >>> (folder / "reward" / "c" / "0").read_bytes()
+        b'1'
+    """
+    for name, data in files.items():
+        place = folder / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(data)
 
 
 def remove(path: pathlib.Path) -> None:

@@ -178,13 +178,17 @@ def save(dataset: xarray.Dataset, path: str | os.PathLike[str], *, overwrite: bo
         >>> load(path).true_value.values
         array([0.1, 0.9])
     """
+    import zarr.storage
+
     present = pathlib.Path(path)
     if present.is_dir() and any(present.iterdir()) and not (present / "zarr.json").exists():
         raise FileExistsError(f"{path} is a folder and no zarr store; it is not overwritten")
     with atomic.whole_folder(path, overwrite=overwrite) as folder, warnings.catch_warnings():
         # Consolidated metadata is an extension of zarr 3, and without it every plain `xarray.open_zarr` warns.
         warnings.filterwarnings("ignore", message="Consolidated metadata is currently not part")
-        dataset.to_zarr(folder, mode="w", zarr_format=3, consolidated=True)
+        files: dict[str, Any] = {}
+        dataset.to_zarr(zarr.storage.MemoryStore(files), mode="w", zarr_format=3, consolidated=True)
+        atomic.write_tree(folder, {name: data.to_bytes() for name, data in files.items()})
 
 
 def load(path: str | os.PathLike[str]) -> xarray.Dataset:

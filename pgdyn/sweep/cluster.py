@@ -12,8 +12,10 @@ import contextlib
 import json
 import logging
 import re
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import CancelledError, Future
 from typing import Any, TypeAlias
 
 from pgdyn import validate
@@ -31,7 +33,6 @@ _AHEAD = 2  # shards given to each worker at once, so that it need not wait for 
 _RETRIES = 3  # times that a shard is sent out again after Dask has given it up, each after several lost workers
 _LOOK = 0.1  # seconds between looks at the cluster
 _ANSWER = 2.0  # seconds that the scheduler may take to say how many workers it has
-_FETCH = 5.0  # seconds that arrays may take to arrive before the cluster is looked at; doubled each time
 _LOGGERS = ("distributed", "distributed.client", "tornado.application", "asyncio")
 _LOST = "the scheduler was lost; the same command goes on from there"
 
@@ -99,7 +100,6 @@ class DaskWorkers:
         self._client = client
         self._limit = worker_timeout
         self._seen = time.monotonic()  # when there last were workers
-        self._patience = _FETCH
 
     def compute(self, take: Take) -> Computed:
         """Has shards computed until there are none to take; see `pgdyn.sweep.run`.
@@ -110,6 +110,7 @@ class DaskWorkers:
             ValueError: if a worker's versions are not those of the store, or it refuses the problem.
         """
         sent: dict[Any, int] = {}
+        fetched: dict[Any, Future[Arrays]] = {}
         losses: collections.Counter[int] = collections.Counter()
         try:
             while True:
@@ -118,14 +119,14 @@ class DaskWorkers:
                     sent[self._send(shard)] = shard
                 if not sent:
                     return
-                # Without workers there is nothing to fetch: what they had computed is lost with them.
-                ended = [future for future in sent if future.done()] if workers else []
-                for future in ended:
-                    arrays = self._fetch(future, sent[future])
-                    if arrays is None:
-                        continue
+                for future in sent.keys() - fetched.keys():
+                    if future.done():
+                        fetched[future] = _in_background(future.result)
+                arrived = [future for future in fetched if fetched[future].done()]
+                for future in arrived:
                     shard = sent.pop(future)
-                    if arrays:
+                    arrays = _arrays(fetched.pop(future), shard)
+                    if arrays is not None:
                         yield shard, arrays
                         continue
                     losses[shard] += 1
@@ -135,7 +136,7 @@ class DaskWorkers:
                             "memory may be short, so try a smaller shard_size in a new store"
                         )
                     sent[self._send(shard)] = shard
-                if not ended:
+                if not arrived:
                     time.sleep(_LOOK)
                     yield self._waiting()
         finally:
@@ -172,25 +173,35 @@ class DaskWorkers:
             return None
         return f"the cluster has had no workers for {alone:.0f} s; the sweep stops after {self._limit:g} s"
 
-    def _fetch(self, future: Any, shard: int) -> Arrays | None:
-        """The arrays; none at all if Dask has given the shard up because workers were lost; None if they are late."""
-        from concurrent.futures import CancelledError
 
-        from distributed import KilledWorker
+def _in_background(function: Callable[[], Arrays]) -> Future[Arrays]:
+    """Calls a function that may take long to notice a lost worker; its thread holds up no one, not even the end."""
+    result: Future[Arrays] = Future()
 
+    def call() -> None:
         try:
-            return future.result(timeout=self._patience)
-        except TimeoutError:
-            self._patience *= 2  # their worker may have died with them, and Dask has them computed again
-            return None
-        except KilledWorker:
-            return {}
-        except ValueError:
-            raise
-        except (CancelledError, OSError):
-            raise SweepStopped(_LOST) from None
-        except Exception as error:
-            raise SweepStopped(f"shard {shard} failed on a worker: {type(error).__name__}: {error}") from error
+            result.set_result(function())
+        except BaseException as error:
+            result.set_exception(error)
+
+    threading.Thread(target=call, daemon=True).start()
+    return result
+
+
+def _arrays(fetched: Future[Arrays], shard: int) -> Arrays | None:
+    """The arrays of a shard; None if Dask has given it up because workers were lost."""
+    from distributed import KilledWorker
+
+    try:
+        return fetched.result()
+    except KilledWorker:
+        return None
+    except ValueError:
+        raise
+    except (CancelledError, OSError):
+        raise SweepStopped(_LOST) from None
+    except Exception as error:
+        raise SweepStopped(f"shard {shard} failed on a worker: {type(error).__name__}: {error}") from error
 
 
 def _task(table: str, shard: int, numbers: dict[str, Any]) -> Arrays:

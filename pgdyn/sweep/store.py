@@ -151,7 +151,7 @@ class Store:
         Raises:
             ValueError: if it is missing or damaged.
         """
-        import zarr
+        import zarr.storage
 
         if (state := self.state(shard)) != "done":
             raise ValueError(f"{self.path}: shard {shard} is {state}; the sweep's own command makes it again")
@@ -164,18 +164,21 @@ class Store:
         Raises:
             OSError: if the disk is full or fails; nothing of the shard is left then.
         """
-        import zarr
+        import zarr.storage
 
         folder = self.folder(shard)
         if folder.is_symlink():
             folder.unlink()
         with atomic.whole_folder(folder, overwrite=True) as partial:
             first = self.spec.shard_points(shard).start
-            group = zarr.create_group(partial, zarr_format=3, attributes={"shard": shard, "first_point": first})
+            files: dict[str, Any] = {}
+            memory = zarr.storage.MemoryStore(files)
+            group = zarr.create_group(memory, zarr_format=3, attributes={"shard": shard, "first_point": first})
             for name, array in arrays.items():
                 # One uncompressed chunk: the bytes depend on no library's version, and the numbers hardly compress.
                 options: dict[str, Any] = {"compressors": None, "config": {"write_empty_chunks": True}}
                 group.create_array(name, data=array, chunks=array.shape, **options)
+            atomic.write_tree(partial, {name: data.to_bytes() for name, data in files.items()})
             (partial / _MANIFEST).write_bytes(self._manifest(shard, partial))
 
     def claim(self, shard: int) -> bool:
