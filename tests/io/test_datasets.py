@@ -266,11 +266,11 @@ def test_a_failed_write_leaves_what_was_there(tabular, linear, tmp_path, monkeyp
     path = tmp_path / "run.zarr"
     datasets.save(tabular.to_dataset(), path)
 
-    def fail(self, store, **options):
-        (store / "half").write_text("half")
+    def fail(folder, files):
+        (folder / "half").write_text("half")
         raise failure
 
-    monkeypatch.setattr(xarray.Dataset, "to_zarr", fail)
+    monkeypatch.setattr("pgdyn.io.atomic.write_tree", fail)
     with pytest.raises(type(failure)):
         datasets.save(linear.to_dataset(), path, overwrite=True)
     xarray.testing.assert_identical(datasets.load(path), tabular.to_dataset())
