@@ -23,6 +23,7 @@ MOST_PANELS = 1024
 HORIZON = 1e300  # a later time is never
 _NODES = 12
 _MISS = 1e-14  # that a panel adds, of the time until then
+_FOLDS = 16.0  # by which some x may grow or fall in a panel, at its first pace
 _SAFETY, _SHRINK, _GROWTH = 0.9, 0.1, 8.0
 _FLAT = 1e-14  # of the true reward's range: a value so near to the target cannot be told from it
 _NEWTON, _POLISH = 12, 2
@@ -159,7 +160,7 @@ def go(prompts: Prompts, start: Where, end: Float[Array, " N"], goal: Float[Arra
             base=jnp.minimum(there.x * scaling[:, None], plane.ABSENT),
             scale=where.scale * scaling,
             tau=where.tau + own / where.scale,
-            length=jnp.where(moves, length * factor, length) * scaling,
+            length=jnp.where(moves, jnp.minimum(length * factor, _FOLDS / there.pace), length) * scaling,
             value=value,
             slope=rise,
             kept=where.kept + 1,

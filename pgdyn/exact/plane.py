@@ -45,6 +45,7 @@ class Point(NamedTuple):
         value: [P, *lanes], V of the true reward.
         slope: [P, *lanes], its dV/dtau.
         ceiling: [P, *lanes], what V can reach at most from here on.
+        pace: [P, *lanes], the largest |d ln pi / dtau|, but for what all x share.
         at_rest: [P, *lanes], whether all x grow or fall alike, so that the policy stays what it is.
     """
 
@@ -53,6 +54,7 @@ class Point(NamedTuple):
     value: Float[Array, "P *lanes"]
     slope: Float[Array, "P *lanes"]
     ceiling: Float[Array, "P *lanes"]
+    pace: Float[Array, "P *lanes"]
     at_rest: Bool[Array, "P *lanes"]
 
 
@@ -80,6 +82,7 @@ def at(prompts: Prompts, base: Float[Array, "P K N"], tau: Float[Array, "P *lane
     value = _add(policy * above)
     speed = prompts.gains * advantage * weights  # of ln pi, but for what all share
     drift = speed - _add(policy * speed)
+    pace = jnp.max(jnp.abs(speed), 1)
     settled = (jnp.max(gap, 1) <= 0) & jnp.all(prompts.gains >= 0, 1)
     # Once the best output leads, the others only lose against it.
     rest = _add(policy / _pick(root.leader, policy) * jnp.maximum(above, 0.0))
@@ -90,11 +93,12 @@ def at(prompts: Prompts, base: Float[Array, "P K N"], tau: Float[Array, "P *lane
         value=(top + value)[:, 0],
         slope=_add(policy * speed * (above - value))[:, 0],
         ceiling=jnp.minimum(top[:, 0] + ceiling, jnp.max(prompts.true_reward, 1)),
-        at_rest=jnp.max(jnp.abs(drift), 1) <= _REST * jnp.max(jnp.abs(speed), 1),
+        pace=pace,
+        at_rest=jnp.max(jnp.abs(drift), 1) <= _REST * pace,
     )
 
 
-def log_policy(prompts: Prompts, here: Point, scale: Float[Array, "P *lanes"]) -> Float[Array, "P K *lanes"]:
+def log_policy(prompts: Prompts, here: Point, scale: Array) -> Float[Array, "P K *lanes"]:
     """log pi of a point whose x are multiplied by `scale`."""
     prompts = jax.tree.map(lambda leaf: _beside(leaf, here.mass.ndim), prompts)
     present = here.x < ABSENT
@@ -119,14 +123,14 @@ def _height(prompts: Prompts, base: Float[Array, "P K *lanes"]) -> Float[Array, 
     return jnp.where(positive, base / jnp.where(positive, prompts.gains, 1.0), jnp.inf)
 
 
-def _leader(prompts: Prompts, base: Any, tau: Float[Array, "P *lanes"]) -> Bool[Array, "P K *lanes"]:
+def _leader(prompts: Prompts, base: Array, tau: Array) -> Bool[Array, "P K *lanes"]:
     """The output m."""
     bound = prompts.reward * tau[:, None] - _height(prompts, base)
     first = jnp.argmax(bound, axis=1, keepdims=True)
     return jax.lax.broadcasted_iota(first.dtype, bound.shape, 1) == first
 
 
-def _root(prompts: Prompts, base: Float[Array, "P K *lanes"], tau: Float[Array, "P *lanes"]) -> _Root:
+def _root(prompts: Prompts, base: Array, tau: Array) -> _Root:
     leader = _leader(*known((prompts, base, tau)))
     gains = prompts.gains
     gap = prompts.reward - _pick(leader, prompts.reward)
@@ -186,6 +190,6 @@ def _add(values: Float[Array, "P K *lanes"]) -> Float[Array, "P 1 *lanes"]:
     return jnp.sum(values, axis=1, keepdims=True)
 
 
-def _pick(leader: Bool[Array, "P K *lanes"], values: Float[Array, "P K *lanes"]) -> Float[Array, "P 1 *lanes"]:
+def _pick(leader: Array, values: Array) -> Array:
     """The leader's entry."""
     return _add(jnp.where(leader, values, 0.0))

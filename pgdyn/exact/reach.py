@@ -55,8 +55,8 @@ def gains_and_misfit(features: Float[Array, "P K D"]) -> tuple[Float[Array, "P K
 
     Example:
         >>> gains, misfit = gains_and_misfit(jnp.array([[[1.0, 0.0], [0.0, 2.0], [3.0, 0.0]]]))
-        >>> gains.tolist(), float(misfit)
-        ([[-2.0, 7.0, 6.0]], 0.0)
+        >>> gains.round(12).tolist(), float(misfit) < CLOSE
+        ([[-2.0, 7.0, 6.0]], True)
     """
     outputs = features.shape[1]
     centred = features - jnp.mean(features, axis=1, keepdims=True)

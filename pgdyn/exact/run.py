@@ -74,8 +74,9 @@ def hitting_time(problem: Problem | Batch, target: ArrayLike, *, objective: Obje
         >>> problem = Problem.tabular([0.05, 0.5, 0.15, 0.15, 0.15], [1, 0.8, -1, -1, -1])
         >>> round(float(hitting_time(problem, 0.9)), 8)
         33564.72913299
-        >>> jax.grad(hitting_time, argnums=1)(problem, 0.9) > 0
-        Array(True, dtype=bool)
+        >>> elasticity = jax.grad(lambda target: jnp.log(hitting_time(problem, target)))(0.9)
+        >>> round(float(elasticity), 6)
+        0.005963
     """
     goal = validate.as_floats("target", target)
     if not validate.is_traced(goal):
@@ -100,7 +101,7 @@ def log_policy(problem: Problem | Batch, t: ArrayLike, *, objective: Objective |
     Example:
         >>> problem = Problem.tabular([0.25, 0.75], [1, 0])
         >>> jnp.exp(log_policy(problem, [0.0, 10.0]))[:, 0, 0].round(6).tolist()
-        [0.25, 0.922013]
+        [0.25, 0.913223]
     """
     times = _times(t)
     if isinstance(problem, Batch) or times.ndim == 0:
@@ -112,8 +113,8 @@ def true_value(problem: Problem | Batch, t: ArrayLike, *, objective: Objective |
     """Computes the true value along the flow: shapes and errors are those of `log_policy`, without [P, K].
 
     Example:
-        >>> float(true_value(Problem.tabular([0.25, 0.75], [1, 0]), 0.0))
-        0.25
+        >>> round(float(true_value(Problem.tabular([0.25, 0.75], [1, 0]), 10.0)), 6)
+        0.913223
     """
     found = log_policy(problem, t, objective=objective)
     if isinstance(problem, Batch):
@@ -124,6 +125,8 @@ def true_value(problem: Problem | Batch, t: ArrayLike, *, objective: Objective |
 
 def _times(t: ArrayLike) -> Any:
     times = validate.as_floats("t", t)
+    if times.ndim > 1:
+        raise ValueError(f"t has shape {times.shape}; it must be one time or a list of them")
     if validate.is_traced(times):
         return times
     validate.require_finite("t", times)
@@ -234,7 +237,7 @@ def crossings(problem: Problem, target: float, *, objective: Objective | None = 
 
         >>> problem = Problem.tabular([0.2, 0.3, 0.5], [-0.3, 0.8, -0.8], [-0.1, -0.4, -0.7])
         >>> crossings(problem, -0.066).round(3).tolist()
-        [6.365, 12.022]
+        [6.384, 8.951]
     """
     require_single(problem, "crossings")
     goal = validate.number("target", target)
