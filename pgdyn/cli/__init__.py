@@ -29,13 +29,7 @@ INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the program.
-
-    Args:
-        arguments: the command line without the program's name; None for that of the process.
-
-    Returns:
-        The exit code.
+    """Runs the program on a command line without the program's name, or on that of the process: its exit code.
 
     Example:
         >>> main(["--version"])
@@ -113,14 +107,7 @@ def _interrupts() -> Iterator[list[bool]]:
 
 
 def fail(sentence: str, code: int = 2) -> int:
-    r"""Prints `error: ` and the sentence, on one line of standard error.
-
-    Args:
-        sentence: what went wrong; line breaks in it become spaces.
-        code: the exit code.
-
-    Returns:
-        The exit code.
+    r"""Prints `error: ` and the sentence, on one line of standard error, and gives the exit code back.
 
     Example:
         >>> import contextlib, sys
@@ -162,7 +149,7 @@ def _run(arguments: list[str]) -> int:
         params=[click.Option(["--no-cache"], is_flag=True, help=no_cache)],
         help="How a softmax policy moves under policy gradient when its reward is not quite the one that matters.",
         no_args_is_help=False,
-        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100, "show_default": True},
     )
     click.version_option(__version__, message="pgdyn %(version)s")(program)
     if not arguments:
@@ -180,21 +167,19 @@ def _sentence(error: click.UsageError) -> str:
     """The parser's refusal in one sentence, from the fields of the exception."""
     from click import exceptions
 
-    path = error.ctx.command_path if error.ctx else "pgdyn"
-    otherwise = f"{path} --help shows what there is"
+    hint = f"{error.ctx.command_path if error.ctx else 'pgdyn'} --help shows what there is"
+    if near := getattr(error, "possibilities", None):
+        hint = f"did you mean {near[0]}?"
+    elif isinstance(error, exceptions.NoSuchCommand):
+        hint = f"the commands are {', '.join(COMMANDS)}"
     match error:
         case exceptions.NoSuchOption():
-            return f"there is no option {error.option_name!r:.80}; {_meant(error.possibilities, otherwise)}"
+            return f"there is no option {error.option_name!r:.80}; {hint}"
         case exceptions.NoSuchCommand():
-            known = f"the commands are {', '.join(COMMANDS)}"
-            return f"there is no command {error.command_name!r:.80}; {_meant(error.possibilities, known)}"
+            return f"there is no command {error.command_name!r:.80}; {hint}"
         case exceptions.MissingParameter(param=param) if param:
-            return f"{param.human_readable_name} is missing; {otherwise}"
+            return f"{param.human_readable_name} is missing; {hint}"
         case exceptions.BadParameter(param=param) if param:
             name = max(param.opts, key=len) if param.param_type_name == "option" else param.human_readable_name
             return f"{name} {error.message}"
     return error.format_message().rstrip(".")
-
-
-def _meant(near: Sequence[str] | None, otherwise: str) -> str:
-    return f"did you mean {near[0]}?" if near else otherwise

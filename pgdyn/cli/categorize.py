@@ -17,9 +17,8 @@ if TYPE_CHECKING:
 _FILES = ("errors.csv", "errors.zarr", "errors.png", "errors.pdf", "problem.toml")
 _OWN = "proxy of the file"
 _ALL = "all"
-
-
-_HELP = (
+_TARGET = "True value to be reached.  [default: half way between the two best true rewards]"
+_FAMILIES = (
     "single-output, swap, noise, correlated-noise, clip, compress, temperature, censor, mixture, subsets, or all; more "
     "may follow.  [default: single-output]"
 )
@@ -28,13 +27,13 @@ _HELP = (
 @click.command()
 @options.problem
 @click.argument("families", nargs=-1, metavar="[FAMILY]...", help="Families of errors, as in --errors.")
-@click.option("--errors", multiple=True, metavar="FAMILY", help=_HELP)
-@options.number("--t1", float, 1e6, "End time of the flows.")
-@options.number(
-    "--target", float, None, "True value to be reached.  [default: half way between the two best true rewards]"
+@click.option("--errors", multiple=True, metavar="FAMILY", help=_FAMILIES)
+@click.option("--t1", type=options.NUMBER, default=1e6, help="End time of the flows.")
+@click.option("--target", type=options.NUMBER, help=_TARGET)
+@click.option(
+    "--tolerance", type=options.NUMBER, default=0.01, help="Relative difference below which an error is benign."
 )
-@options.number("--tolerance", float, 0.01, "Relative difference below which an error is benign.")
-@options.number("--seed", int, 0, "Seed of the random families.", smallest=0)
+@click.option("--seed", type=options.SEED, default=0, help="Seed of the random families.")
 @options.output(", ".join(_FILES))
 def categorize(
     problem: pathlib.Path, out: pathlib.Path | None, overwrite: bool, target: float | None, seed: int, **given: Any
@@ -55,10 +54,9 @@ def categorize(
 
     enable_cache()
     asked = (*given.pop("errors"), *given.pop("families")) or ("single-output",)
-    names = _families(asked)
     loaded = pgdyn.load_problem(problem)
+    groups = _groups(loaded, asked, seed)
     goal = default_target(loaded) if target is None else target
-    groups = _groups(loaded, names, seed)
     proxies = np.concatenate([np.asarray(group.proxy_rewards) for group in groups.values()])
     with progress.shown(problem.name, "flows") as show:
         report = pgdyn.categorize(loaded, proxies, target=goal, progress=show, **given)
@@ -71,9 +69,6 @@ def categorize(
 
 def default_target(problem: Problem) -> float:
     """The value half way between the best and the second best true reward, averaged over prompts.
-
-    Args:
-        problem: one problem.
 
     Raises:
         ValueError: if a prompt has equal rewards, or the start is there already.
@@ -100,28 +95,23 @@ def default_target(problem: Problem) -> float:
     return goal
 
 
-def _families(asked: tuple[str, ...]) -> tuple[str, ...]:
-    from pgdyn.errors.perturb import FAMILIES
-
-    for name in asked:
-        if name not in (*FAMILIES, _ALL):
-            raise ValueError(f"--errors has {name!r:.80}; the families are {', '.join(FAMILIES)}, or {_ALL}")
-    return tuple(FAMILIES) if _ALL in asked else tuple(dict.fromkeys(asked))
-
-
-def _groups(problem: Problem, names: tuple[str, ...], seed: int) -> dict[str, Errors]:
+def _groups(problem: Problem, asked: tuple[str, ...], seed: int) -> dict[str, Errors]:
+    """The errors of each family that is asked for, after those of the file itself."""
     import jax
     import numpy as np
 
     from pgdyn.errors.perturb import FAMILIES, MAX_SUBSET_OUTPUTS, Errors
 
+    for name in asked:
+        if name not in (*FAMILIES, _ALL):
+            raise ValueError(f"--errors has {name!r:.80}; the families are {', '.join(FAMILIES)}, or {_ALL}")
     own = bool(np.any(np.asarray(problem.proxy_reward) != np.asarray(problem.true_reward)))
     groups = {_OWN: Errors(problem.proxy_reward[None], {})} if own else {}
-    everything = len(names) == len(FAMILIES)
+    # "all" means all that this problem can have.
     impossible = {"mixture": not own, "subsets": problem.num_outputs > MAX_SUBSET_OUTPUTS}
+    chosen = {name for name in FAMILIES if not impossible.get(name)} if _ALL in asked else {*asked}
     for index, name in enumerate(FAMILIES):
-        # "all" means all that this problem can have.
-        if name not in names or (everything and impossible.get(name)):
+        if name not in chosen:
             continue
         if name == "mixture" and not own:
             raise ValueError(
@@ -136,13 +126,10 @@ def _fill(folder: pathlib.Path, problem: Problem, report: Report, groups: dict[s
     import numpy as np
 
     from pgdyn import plot
-    from pgdyn.io import datasets, problem_file
 
-    family = np.array([name for name, group in groups.items() for _ in range(len(group))], dtype=object)
-    label = np.array([group.label(i) for group in groups.values() for i in range(len(group))], dtype=object)
+    labels = [(name, group.label(i)) for name, group in groups.items() for i in range(len(group))]
+    family, label = np.array(labels, dtype=object).T
     dataset = report.to_dataset().assign_coords(family=("error", family), label=("error", label))
-    datasets.save(dataset, folder / "errors.zarr")
     columns = ["family", "label", "category", "speedup", "mechanism", "predicted", "times", "values"]
     dataset[columns].to_dataframe()[columns].to_csv(folder / "errors.csv", index_label="error")
-    output.save_figure(plot.errors(report, groups), folder / "errors")
-    problem_file.save_problem(problem, folder / "problem.toml")
+    output.save(folder, "errors", dataset, plot.errors(report, groups), problem)

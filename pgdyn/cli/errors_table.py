@@ -18,19 +18,14 @@ _WORDS = ("category", "mechanism", "predicts")
 
 
 def show(report: Report, groups: Mapping[str, Errors], *, title: str) -> None:
-    """Prints the tables to standard output.
-
-    Args:
-        report: categories of all errors, the groups' one after another.
-        groups: family name -> errors.
-        title: what the problem is called.
+    """Prints the tables of a report on all errors, those of the groups (family name -> errors) one after another.
 
     Example:
         >>> import pgdyn
         >>> problem = pgdyn.Problem.tabular([0.05, 0.5, 0.15, 0.15, 0.15], [1, 0.8, -1, -1, -1])
         >>> swaps = pgdyn.errors.perturb.FAMILIES["swap"](problem)
         >>> report = pgdyn.categorize(problem, swaps.proxy_rewards, t1=100.0, target=0.9)
-        >>> show(report, {"swap": swaps}, title="the paper's problem")  # doctest: +ELLIPSIS
+        >>> show(report, {"swap": swaps}, title="the paper's problem")
         the paper's problem: 10 reward errors
         trained on the true reward, the true value never reaches 0.9 within time 100 and ends at 0.79...
         ...
@@ -45,7 +40,13 @@ def show(report: Report, groups: Mapping[str, Errors], *, title: str) -> None:
     for name, group in groups.items():
         console.print(_family(name, group, report, slice(start, start + len(group))))
         start += len(group)
-    console.print(_confusion(report))
+    counts = report.confusion()
+    columns = ("mechanism", "predicts", *map(str, counts.columns))
+    table = tables.table(*columns, left=_WORDS, title="mechanism against simulation")
+    for (mechanism, predicted), row in counts.iterrows():  # pyright: ignore[reportGeneralTypeIssues]
+        if row.sum():
+            table.add_row(str(mechanism), str(predicted), *(str(int(count)) for count in row))
+    console.print(table)
     console.print(f"the mechanism predicts {report.agreement:.0%} of the simulated categories")
 
 
@@ -86,13 +87,3 @@ def _factor(speedup: float) -> str:
     if np.isinf(speedup):
         return "only the proxy arrives"
     return "never arrives" if speedup == 0 else f"{speedup:.4g}x"
-
-
-def _confusion(report: Report) -> Table:
-    counts = report.confusion()
-    columns = ("mechanism", "predicts", *map(str, counts.columns))
-    table = tables.table(*columns, left=_WORDS, title="mechanism against simulation")
-    for (mechanism, predicted), row in counts.iterrows():  # pyright: ignore[reportGeneralTypeIssues]
-        if row.sum():
-            table.add_row(str(mechanism), str(predicted), *(str(int(count)) for count in row))
-    return table

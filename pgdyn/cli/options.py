@@ -60,21 +60,9 @@ class Value(click.ParamType):
         return int(number)
 
 
+NUMBER, SEED = Value(float), Value(int, smallest=0)
 PATH = click.Path(path_type=pathlib.Path)
 problem = click.argument("problem", type=PATH, help="Problem file, .toml or .json.")
-
-
-def number(
-    name: str, kind: type, default: float | None, help: str, smallest: int | None = None
-) -> Callable[[Any], Any]:
-    """An option that takes a number.
-
-    Example:
-        >>> click.command()(number("--t1", float, 1e6, "End time.")(lambda t1: None)).params[0].help
-        'End time.  [default: 1000000.0]'
-    """
-    text = help if default is None else f"{help}  [default: {default}]"
-    return click.option(name, type=Value(kind, smallest=smallest), default=default, help=text)
 
 
 def output(files: str) -> Callable[[Any], Any]:

@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING
 from pgdyn.cli import fail
 
 if TYPE_CHECKING:
+    import xarray
     from matplotlib.figure import Figure
+
+    from pgdyn.problem import Problem
 
 _ROOM = 2**20  # bytes that must be free; what a run leaves is known only after it
 
@@ -19,10 +22,7 @@ _ROOM = 2**20  # bytes that must be free; what a run leaves is known only after 
 def require_writable(out: pathlib.Path | None, overwrite: bool, ours: Collection[str]) -> None:
     """Raises before anything is computed where `out` could not be written or holds what is not ours to remove.
 
-    Args:
-        out: the folder; it need not exist, nor need those above it. None for no folder.
-        overwrite: whether what an earlier run left there may be replaced.
-        ours: names of the files that such a run leaves.
+    The folder need not exist, nor need those above it; `ours` are the files that such a run leaves.
 
     Raises:
         ValueError: if `out` is a file, holds something that may not be replaced or a file of another name, or if its
@@ -51,12 +51,7 @@ def require_writable(out: pathlib.Path | None, overwrite: bool, ours: Collection
 
 
 def write(out: pathlib.Path | None, overwrite: bool, fill: Callable[[pathlib.Path], None]) -> int:
-    """Writes a result that has been shown already: whole, or not at all.
-
-    Args:
-        out: the folder; None for none.
-        overwrite: whether it may replace one that is there.
-        fill: writes the files into the folder that it is given.
+    """Writes a result that has been shown already, by `fill` into the folder that it is given: whole, or not at all.
 
     Returns:
         The exit code: 0, or 1 with a sentence on standard error where writing failed.
@@ -80,21 +75,22 @@ def write(out: pathlib.Path | None, overwrite: bool, fill: Callable[[pathlib.Pat
     return 0
 
 
-def save_figure(figure: Figure, path: pathlib.Path) -> None:
-    """Writes a figure as PNG and PDF, without a date, so that equal figures are equal files.
-
-    Args:
-        figure: its layout is made once, for both.
-        path: of both files, without a suffix.
+def save(folder: pathlib.Path, name: str, dataset: xarray.Dataset, figure: Figure, problem: Problem) -> None:
+    """Writes NAME.zarr, NAME.png, NAME.pdf and problem.toml, without a date, so that equal results are equal files.
 
     Example:
-        >>> from matplotlib.figure import Figure
+        >>> import pgdyn
+        >>> run = pgdyn.ascend(pgdyn.Problem.tabular([0.4, 0.6], [1, 0]), 5)
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     save_figure(Figure(), pathlib.Path(folder) / "run")
+        ...     save(pathlib.Path(folder), "run", run.to_dataset(), run.plot(), run.problem)
         ...     sorted(os.listdir(folder))
-        ['run.pdf', 'run.png']
+        ['problem.toml', 'run.pdf', 'run.png', 'run.zarr']
     """
+    from pgdyn.io import datasets, problem_file
+
+    datasets.save(dataset, folder / f"{name}.zarr")
     figure.draw_without_rendering()
-    figure.set_layout_engine("none")
-    figure.savefig(path.with_suffix(".png"), dpi=150)
-    figure.savefig(path.with_suffix(".pdf"), metadata={"CreationDate": None})
+    figure.set_layout_engine("none")  # its layout is made once, for both pictures
+    figure.savefig(folder / f"{name}.png", dpi=150)
+    figure.savefig(folder / f"{name}.pdf", metadata={"CreationDate": None})
+    problem_file.save_problem(problem, folder / "problem.toml")

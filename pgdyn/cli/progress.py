@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -15,10 +16,6 @@ def shown(title: str, unit: str) -> Iterator[Callable[..., None]]:
     """Shows progress as long as the block runs.
 
     The rate is measured from the first units that are done, so that compilation before them does not count.
-
-    Args:
-        title: of the task.
-        unit: what is counted, in the plural.
 
     Yields:
         A function of (units done, all units, a note on what is at hand). With `work=False` the units have not been done
@@ -79,6 +76,4 @@ def duration(seconds: float) -> str:
     """
     if seconds < 60:
         return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}"
+    return str(datetime.timedelta(seconds=round(seconds)))

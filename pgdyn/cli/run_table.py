@@ -23,51 +23,34 @@ def show(solution: Solution, *, title: str) -> None:
     Of more than 10 outputs the 10 that are likeliest at the start or the end are shown, of more than 8 prompts the
     first 8. Where the run broke off, the end is its last saved point that is finite.
 
-    Args:
-        solution: one run with its path.
-        title: what the problem is called.
-
     Example:
         >>> import pgdyn
-        >>> show(pgdyn.ascend(pgdyn.Problem.tabular([0.4, 0.6], [1, 0]), 5), title="two outputs")  # doctest: +ELLIPSIS
+        >>> show(pgdyn.ascend(pgdyn.Problem.tabular([0.4, 0.6], [1, 0]), 5), title="two outputs")
         two outputs: exact ascent, ran to the end
         ...
     """
     console = tables.console()
+    console.print(f"{title}: {_DYNAMICS[solution.dynamics]}, {solution.message}", style="bold", soft_wrap=True)
     good = np.flatnonzero(np.isfinite(np.asarray(solution.true_value)))
     last = int(good[-1]) if good.size else 0
-    console.print(f"{title}: {_DYNAMICS[solution.dynamics]}, {solution.message}", style="bold", soft_wrap=True)
-    console.print(_values(solution, last))
-    if solution.settings.target is not None:
-        console.print(_hitting(solution, float(solution.settings.target)))
-    console.print(_probabilities(solution, last))
-    if (hidden := solution.problem.num_prompts - _MAX_PROMPTS) > 0:
-        console.print(f"{hidden} more prompts are not shown")
-
-
-def _values(solution: Solution, last: int) -> Table:
-    objective = solution.objective
+    objective, unit = solution.objective, "time" if solution.dynamics == "flow" else "updates"
     table = tables.table("", "start", "end", left=[""])
-    rows = {
-        _unit(solution): solution.t,
+    for name, path in {
+        unit: solution.t,
         "true value": solution.true_value,
         "proxy value": solution.proxy_value,
         "proxy reward variance": solution.reward_variance,
         f"KL to {objective.reference} policy, {objective.kl_direction} (nats)": solution.kl,
-    }
-    for name, path in rows.items():
+    }.items():
         table.add_row(name, f"{float(path[0]):.6g}", f"{float(path[last]):.6g}")
-    return table
-
-
-def _unit(solution: Solution) -> str:
-    return "time" if solution.dynamics == "flow" else "updates"
-
-
-def _hitting(solution: Solution, target: float) -> str:
-    if math.isfinite(hit := float(solution.hitting_time)):
-        return f"true value reaches {target:g} at {_unit(solution)} {hit:.8g}"
-    return f"true value never reaches {target:g} within {_unit(solution)} {float(solution.t[-1]):g}"
+    console.print(table)
+    if solution.settings.target is not None:
+        target, hit = float(solution.settings.target), float(solution.hitting_time)
+        never = f"never reaches {target:g} within {unit} {float(solution.t[-1]):g}"
+        console.print(f"true value {f'reaches {target:g} at {unit} {hit:.8g}' if math.isfinite(hit) else never}")
+    console.print(_probabilities(solution, last))
+    if (hidden := solution.problem.num_prompts - _MAX_PROMPTS) > 0:
+        console.print(f"{hidden} more prompts are not shown")
 
 
 def _probabilities(solution: Solution, last: int) -> Table:

@@ -9,16 +9,12 @@ from __future__ import annotations
 import pathlib
 import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from pgdyn.cli import enable_cache, fail, options, output
 from pgdyn.dynamics.fields import MISSING, Field, declared
-
-if TYPE_CHECKING:
-    from pgdyn.problem import Problem
-    from pgdyn.solution import Solution
 
 _DYNAMICS = {
     "flow": declared("pgdyn.dynamics.flow")["Flow"],
@@ -30,7 +26,8 @@ _ESTIMATOR = next(iter(_ESTIMATORS))  # the default
 _OBJECTIVE = declared("pgdyn.objective")["Objective"]
 _OTHER_NAMES = {"key": ["--seed"], "learning_rate": ["--learning-rate", "--lr"]}
 _MOST_SAVES = 1001
-_FILES = ("trajectory.zarr", "trajectory.png", "trajectory.pdf", "problem.toml")
+_NAME = "trajectory"
+_FILES = (f"{_NAME}.zarr", f"{_NAME}.png", f"{_NAME}.pdf", "problem.toml")
 
 
 def _names(field: str) -> list[str]:
@@ -75,14 +72,11 @@ def _option(field: Field) -> click.Option:
         text += "  [required]"
     elif default is not None and not flag:
         text += f"  [default: {default}]"
-    return click.Option(
-        [*_names(field.name), field.name], type=bool if flag else value, is_flag=flag, default=None, help=text
-    )
+    names = [*_names(field.name), field.name]
+    return click.Option(names, type=bool if flag else value, is_flag=flag, default=None, help=text)
 
 
-_KIND = click.Option(
-    ["--dynamics"], type=options.Value(choices=tuple(_DYNAMICS)), default="flow", help="[default: flow]"
-)
+_KIND = click.Option(["--dynamics"], type=options.Value(choices=tuple(_DYNAMICS)), default="flow")
 
 
 @click.command(params=[_KIND, *_options()])
@@ -105,7 +99,9 @@ def simulate(problem: pathlib.Path, dynamics: str, out: pathlib.Path | None, ove
     loaded = pgdyn.load_problem(problem)
     solution = pgdyn.solve(loaded, _settings(dynamics, estimator, given))
     run_table.show(solution, title=problem.name)
-    written = output.write(out, overwrite, lambda folder: _fill(folder, loaded, solution))
+    written = output.write(
+        out, overwrite, lambda folder: output.save(folder, _NAME, solution.to_dataset(), solution.plot(), loaded)
+    )
     if int(solution.result) >= pgdyn.Result.step_budget_spent:
         return fail(f"the run did not complete: it {solution.message}", 1)
     return written
@@ -139,11 +135,3 @@ def _settings(dynamics: str, estimator: str, given: dict[str, Any]) -> Any:
     if "save_every" in _DYNAMICS[dynamics]:
         given.setdefault("save_every", max(1, -(-given["steps"] // (_MOST_SAVES - 1))))
     return DYNAMICS[dynamics](**given)
-
-
-def _fill(folder: pathlib.Path, problem: Problem, solution: Solution) -> None:
-    from pgdyn.io import datasets, problem_file
-
-    datasets.save(solution.to_dataset(), folder / "trajectory.zarr")
-    output.save_figure(solution.plot(), folder / "trajectory")
-    problem_file.save_problem(problem, folder / "problem.toml")

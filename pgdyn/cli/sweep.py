@@ -21,11 +21,15 @@ _LISTED = 20  # damaged shards that are named
     "spec", type=options.PATH, required=False, help="Spec file, .toml or .json; pydoc pgdyn.sweep.spec shows one."
 )
 @click.option("--out", type=options.PATH, metavar="STORE", help="Folder of the zarr store, begun or continued.")
-@options.number(
-    "--workers", int, None, "Compute in so many processes.  [default: in this one, on all cores]", smallest=1
+@click.option(
+    "--workers",
+    type=options.Value(int, smallest=1),
+    help="Compute in so many processes.  [default: in this one, on all cores]",
 )
 @click.option("--cluster", metavar="ADDRESS", help="Dask scheduler to compute with, for instance tcp://10.0.0.1:8786.")
-@options.number("--worker-timeout", float, None, "Seconds without any worker after which to stop.  [default: 60]")
+@click.option(
+    "--worker-timeout", type=options.NUMBER, help="Seconds without any worker after which to stop.  [default: 60]"
+)
 @click.option("--overwrite", is_flag=True, help="Throw away what the store holds and begin anew.")
 @click.option(
     "--status",
@@ -66,9 +70,7 @@ def _run(path: pathlib.Path, out: pathlib.Path, given: dict[str, Any]) -> int:
 
             def tell(now: Progress) -> None:
                 note = "checked" if now.phase == "checking" else f"{now.shards_done}/{now.shards} shards"
-                if now.waiting is not None:
-                    note = now.waiting
-                show(now.points_done, now.points, note, work=now.computed > 0)
+                show(now.points_done, now.points, now.waiting or note, work=now.computed > 0)
 
             summary = run_sweep(spec, out, progress=tell, **given)
     except SweepStopped as stop:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import pathlib
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -16,12 +17,13 @@ if TYPE_CHECKING:
     from pgdyn.theory.verify import Verification
 
 _TABLE = "verification.csv"
+_WIDTH = 150  # whole names and numbers: what is piped is read by programs
 
 
 @click.command()
 @click.argument("names", nargs=-1, metavar="[NAME]...", help="Theorems to check; all without a name.")
-@options.number("--problems", int, 1000, "Random problems a theorem.", smallest=1)
-@options.number("--seed", int, 0, "Seed of the random problems.", smallest=0)
+@click.option("--problems", type=options.Value(int, smallest=1), default=1000, help="Random problems a theorem.")
+@click.option("--seed", type=options.SEED, default=0, help="Seed of the random problems.")
 @options.output(f"{_TABLE} and each theorem's tightest problem, NAME.toml, which pgdyn simulate opens")
 @click.option("--list", "listed", is_flag=True, help="Show the theorems and what they say, and check none.")
 def verify(
@@ -34,23 +36,30 @@ def verify(
     The exit code is 1 if a theorem is not what it claims to be or the files cannot be written. Ctrl-C shows what is
     done.
     """
-    from pgdyn.cli import verification_table
     from pgdyn.theory import THEOREMS
+    from pgdyn.theory.verify import verify as check
 
     output.require_writable(out, overwrite, {_TABLE, *(f"{name}.toml" for name in THEOREMS)})
-    chosen = _choose(names, THEOREMS)
+    chosen = _chosen(names, THEOREMS)
     if listed:
-        verification_table.show_statements(chosen)
+        _show_statements(chosen)
         return 0
     enable_cache()
     results: list[Verification] = []
     try:
-        _run(chosen, problems, seed, results)
+        with progress.shown("verify", "problems") as show:
+            for i, theorem in enumerate(chosen):
+
+                def tell(done: int, _: int, before: int = i * problems, name: str = theorem.name) -> None:
+                    show(before + done, len(chosen) * problems, name)
+
+                tell(0, problems)
+                results.append(check(theorem, problems, seed=seed, progress=tell))
     except KeyboardInterrupt:
-        verification_table.show(results)
+        _show(results)
         unwritten = "" if out is None else "; nothing has been written"
         return fail(f"interrupted after {len(results)} of {len(chosen)} theorems{unwritten}", INTERRUPTED)
-    verification_table.show(results)
+    _show(results)
     written = output.write(out, overwrite, lambda folder: _fill(folder, results))
     wrong = [result.theorem.name for result in results if not result.as_expected]
     if wrong:
@@ -59,7 +68,7 @@ def verify(
     return written
 
 
-def _choose(names: Sequence[str], theorems: Mapping[str, Theorem]) -> list[Theorem]:
+def _chosen(names: Sequence[str], theorems: Mapping[str, Theorem]) -> list[Theorem]:
     for name in names:
         if name not in theorems:
             close = difflib.get_close_matches(name, theorems, n=1, cutoff=0.5)
@@ -68,44 +77,68 @@ def _choose(names: Sequence[str], theorems: Mapping[str, Theorem]) -> list[Theor
     return [theorems[name] for name in dict.fromkeys(names)] if names else [*theorems.values()]
 
 
-def _run(theorems: Sequence[Theorem], problems: int, seed: int, results: list[Verification]) -> None:
-    from pgdyn.theory.verify import verify as check
+def _row(result: Verification) -> dict[str, Any]:
+    """One theorem's numbers by name, as the file has them."""
+    if result.theorem.kind == "known false":
+        outcome = "refuted, as known" if result.violations else "NO COUNTEREXAMPLE"
+    elif result.violations:
+        outcome = "OUTSIDE TOLERANCE" if result.theorem.kind == "law" else "VIOLATED"
+    else:
+        outcome = "holds"
+    numbers = ("problems", "violations", "smallest_slack", "median_slack")
+    words = {"name": result.theorem.name, "kind": result.theorem.kind}
+    return words | {name: getattr(result, name) for name in numbers} | {"outcome": outcome}
 
-    with progress.shown("verify", "problems") as show:
-        for i, theorem in enumerate(theorems):
 
-            def tell(done: int, _: int, before: int = i * problems, name: str = theorem.name) -> None:
-                show(before + done, len(theorems) * problems, name)
+def _show(results: Sequence[Verification]) -> None:
+    """One line a theorem: problems, violations and slack, in each theorem's own unit."""
+    from pgdyn.cli import tables
 
-            tell(0, problems)
-            results.append(check(theorem, problems, seed=seed, progress=tell))
+    numbers = ("problems", "violations", "least slack", "median slack", "seconds")
+    table = tables.table("theorem", "kind", *numbers, "outcome", left=("theorem", "kind", "outcome"))
+    for result in results:
+        *cells, outcome = (
+            f"{value:.3g}" if isinstance(value, float) else str(value) for value in _row(result).values()
+        )
+        table.add_row(*cells, f"{result.seconds:.1f}", outcome, style=None if result.as_expected else "bold red")
+    console = tables.console(_WIDTH)
+    console.print(table)
+    seconds = sum(result.seconds for result in results)
+    wrong = sum(not result.as_expected for result in results)
+    theorems = "1 theorem" if len(results) == 1 else f"{len(results)} theorems"
+    console.print(f"{theorems} in {seconds:.0f} s, {wrong} not as claimed")
+
+
+def _show_statements(theorems: Sequence[Theorem]) -> None:
+    from pgdyn.cli import tables
+
+    console = tables.console()
+    width = min(console.width, 110) - 4
+    for theorem in theorems:
+        console.print(f"{theorem.name} ({theorem.kind})", style="bold", soft_wrap=True)
+        for text in (theorem.statement, f"Source: {theorem.source}.", f"Slack: {theorem.unit}."):
+            console.print(textwrap.indent(textwrap.fill(text, width), "    "), soft_wrap=True)
+        console.print()
 
 
 def _fill(folder: pathlib.Path, results: Sequence[Verification]) -> None:
     import pandas
 
-    from pgdyn.cli.verification_table import row
-    from pgdyn.io import problem_file, tables
+    from pgdyn.io import problem_file, provenance, tables
 
-    pandas.DataFrame([row(result) for result in results]).to_csv(folder / _TABLE, index=False)
+    pandas.DataFrame([_row(result) for result in results]).to_csv(folder / _TABLE, index=False)
     for result in results:
-        path = folder / f"{result.theorem.name}.toml"
-        problem_file.save_problem(result.tightest.problem, path)
+        theorem, tightest = result.theorem, result.tightest
+        path = folder / f"{theorem.name}.toml"
+        problem_file.save_problem(tightest.problem, path)
+        made_by = {
+            "theorem": theorem.name,
+            **{name: getattr(theorem, name) for name in ("kind", "statement", "source", "unit")},
+            **{name: getattr(result, name) for name in ("problems", "violations", "seed")},
+            **{name: getattr(tightest.check, name) for name in ("holds", "slack", "measured", "bound")},
+            **provenance.attributes(),
+            "parameters": {name: value.tolist() for name, value in tightest.parameters.items()},
+        }
         with open(path, "a", encoding="utf-8", newline="\n") as file:
             # Readers of problem files skip this table.
-            file.write("\n" + tables.dumps({"provenance": _provenance(result)}, "toml"))
-
-
-def _provenance(result: Verification) -> dict[str, Any]:
-    """What the tightest problem is the tightest of."""
-    from pgdyn.io import provenance
-
-    theorem, check = result.theorem, result.tightest.check
-    return {
-        "theorem": theorem.name,
-        **{name: getattr(theorem, name) for name in ("kind", "statement", "source", "unit")},
-        **{name: getattr(result, name) for name in ("problems", "violations", "seed")},
-        **{name: getattr(check, name) for name in ("holds", "slack", "measured", "bound")},
-        **provenance.attributes(),
-        "parameters": {name: value.tolist() for name, value in result.tightest.parameters.items()},
-    }
+            file.write("\n" + tables.dumps({"provenance": made_by}, "toml"))

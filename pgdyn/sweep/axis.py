@@ -1,21 +1,47 @@
-"""The axes of a sweep: what each one sets (see `pgdyn.sweep.field`), and to which values."""
+"""The axes of a sweep: what each one sets, and to which values.
+
+An axis sets an array of the problem, some of its entries, a number, or the seed:
+
+    proxy_reward[1]        features[0, :]        initial_policy[0]        an index has Python's slices
+    temperature            objective.kl          dynamics.t1              seed
+
+An index is that of the field as the problem template shapes it. What is wrong is refused by a ValueError that names the
+argument or key.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import inspect
+import itertools
+import re
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from pgdyn import validate
 from pgdyn.io import tables
-from pgdyn.sweep import field as fields
-from pgdyn.sweep.field import Index
 from pgdyn.validate import Numbers
 
+Index: TypeAlias = tuple[int | slice, ...]
+
+FIELDS = {  # field -> unit, and "array" (an index may follow) or what the number must be
+    "features": ("1", "array"),
+    "true_reward": ("reward", "array"),
+    "proxy_reward": ("reward", "array"),
+    "initial_policy": ("1", "array"),
+    "initial_params": ("1", "array"),
+    "prompt_weights": ("1", "array"),
+    "temperature": ("1", "positive"),
+    "objective.kl": ("reward/nat", "at least 0"),
+    "objective.entropy": ("reward/nat", "finite"),
+    "dynamics.t1": ("1", "positive"),
+    "dynamics.target": ("reward", "finite"),
+    "dynamics.learning_rate": ("1", "positive"),
+    "seed": ("1", "at least 0"),
+}
 _LARGEST_SEED = 2**63 - 1
 _MOST_VALUES = 10**9
 
@@ -48,11 +74,7 @@ class Axis:
     def linear(
         cls, field: str, start: float, stop: float, count: int, *, name: str | None = None, unit: str | None = None
     ) -> Axis:
-        """`count` values evenly spaced from `start` to `stop`, both included.
-
-        Raises:
-            ValueError: naming the argument that is wrong.
-        """
+        """`count` values evenly spaced from `start` to `stop`, both included."""
         return _make(field, np.linspace(*_range(field, start, stop, count)), name, unit)
 
     @classmethod
@@ -60,9 +82,6 @@ class Axis:
         cls, field: str, start: float, stop: float, count: int, *, name: str | None = None, unit: str | None = None
     ) -> Axis:
         """`count` values evenly spaced in their logarithm from `start` to `stop`, both included and positive.
-
-        Raises:
-            ValueError: naming the argument that is wrong.
 
         Example:
             >>> Axis.log("initial_policy[0]", 0.001, 0.1, 3).values.round(6)
@@ -86,19 +105,14 @@ class Axis:
     ) -> Axis:
         """The values given: numbers, or whole arrays of the field ([n, ...]), with `labels` as their coordinates.
 
-        Raises:
-            ValueError: naming the entry that is wrong; for the field "seed", what is no whole number up to 2^63 - 1.
+        For the field "seed" they are whole numbers up to 2^63 - 1.
         """
         if validate.is_traced(values):
             raise ValueError("values are traced; the values of an axis must be concrete")
-        if not isinstance(values, np.ndarray) and isinstance(values, Iterable):
-            values = list(values)
-            if not values:
-                raise ValueError("values is empty; an axis needs at least one value")
         if field == "seed" and np.ndim(values) == 1:
-            listed: Any = values.tolist() if isinstance(values, np.ndarray) else values
-            seeds = [_seed(f"values[{i}]", seed) for i, seed in enumerate(listed)]
-            return _make(field, np.asarray(seeds, np.int64), name, unit)
+            seeds = values.tolist() if isinstance(values, np.ndarray) else values
+            checked = [_seed(f"values[{i}]", seed) for i, seed in enumerate(seeds)]  # pyright: ignore
+            return _make(field, np.asarray(checked, np.int64), name, unit)
         array = validate.as_floats("values", values)
         if array.ndim == 0:
             raise ValueError(validate.refusal("values", (), float(array), "it must be a list"))
@@ -108,9 +122,6 @@ class Axis:
     @classmethod
     def seeds(cls, count: int, first: int = 0, *, name: str | None = None) -> Axis:
         """The seeds first, first + 1, ..., first + count - 1.
-
-        Raises:
-            ValueError: naming the argument that is wrong.
 
         Example:
             >>> Axis.seeds(3, first=5).values
@@ -123,22 +134,17 @@ class Axis:
     @property
     def base(self) -> str:
         """The field without its index."""
-        return fields.parse(self.field).base
+        return parse(self.field)[0]
 
     @property
     def index(self) -> Index | None:
         """The entries that the axis sets, or None for the whole field."""
-        return fields.parse(self.field).index
-
-    @property
-    def is_array(self) -> bool:
-        """Whether the field is an array of the problem."""
-        return fields.parse(self.field).rule == "array"
+        return parse(self.field)[1]
 
     @property
     def of_problem(self) -> bool:
         """Whether the axis sets a part of the problem."""
-        return self.is_array or self.base == "temperature"
+        return "." not in self.base and self.base != "seed"
 
     @property
     def coordinates(self) -> np.ndarray:
@@ -162,49 +168,72 @@ class Axis:
     def from_table(cls, table: Mapping[str, Any]) -> Axis:
         """An axis from the keys of a spec file's [[axes]] entry: `kind`, and the arguments of the constructor it names.
 
-        Raises:
-            ValueError: naming the key that is missing, unknown or wrong.
-
         Example:
             >>> len(Axis.from_table({"field": "temperature", "kind": "list", "values": [0.5, 1.0]}))
             2
         """
-        kinds: dict[str, Callable[..., Axis]] = {
-            "linear": cls.linear,
-            "log": cls.log,
-            "list": cls.listed,
-            "seeds": cls.seeds,
-        }
+        kinds = {"linear": cls.linear, "log": cls.log, "list": cls.listed, "seeds": cls.seeds}
         known = {kind: list(inspect.signature(make).parameters) for kind, make in kinds.items()}
-        validate.refuse_unknown(table, dict.fromkeys(["kind", *(key for keys in known.values() for key in keys)]))
-        arguments = dict(table)
         if "kind" not in table:
             raise ValueError(f"the key kind is missing; it is one of {', '.join(kinds)}")
+        arguments = dict(table)
         kind = arguments.pop("kind")
         validate.choice("kind", kind, tuple(kinds))
-        if kind == "seeds" and arguments.pop("field", "seed") != "seed":
-            raise ValueError(validate.refusal("field", (), table["field"], "an axis of seeds sets the field 'seed'"))
-        if kind == "seeds" and arguments.pop("unit", "1") != "1":
-            raise ValueError(validate.refusal("unit", (), table["unit"], "seeds have none"))
-        if kind != "seeds" and "field" not in table:
-            raise ValueError('the key field is missing; it names what the axis sets, for instance "proxy_reward[1]"')
+        if kind == "seeds":
+            for key, only in (("field", "seed"), ("unit", "1")):
+                if arguments.pop(key, only) != only:
+                    raise ValueError(validate.refusal(key, (), table[key], f"an axis of seeds has the {key} {only!r}"))
         for key in arguments:
-            if key not in known[kind]:
+            if key not in known[kind] and key in itertools.chain(*known.values()):
                 raise ValueError(f"the key {key} does not go with kind {kind!r}, which takes {', '.join(known[kind])}")
         return tables.build(kinds[kind], arguments)
+
+
+def parse(text: str) -> tuple[str, Index | None]:
+    """The field that a text names, and its index.
+
+    Example:
+        >>> parse("proxy_reward[1, :]")
+        ('proxy_reward', (1, slice(None, None, None)))
+        >>> parse("proxi_reward[1]")
+        Traceback (most recent call last):
+            ...
+        ValueError: no field takes 'proxi_reward'; did you mean 'proxy_reward'?
+    """
+    if not isinstance(text, str):
+        raise ValueError(validate.refusal("field", (), text, "it must be a string"))
+    match = re.fullmatch(r"\s*([^\[\]\s]+)\s*(?:\[(.*)\]\s*)?", text)
+    if match is None:
+        raise ValueError(validate.refusal("field", (), text, "it must be a name or a name[index]"))
+    base, inside = match.groups()
+    if base not in FIELDS:
+        hint = validate.suggestion(base, FIELDS, "the fields are")
+        raise ValueError(f"no field takes {validate.shown(base)}; {hint}")
+    if inside is None:
+        return base, None
+    if FIELDS[base][1] != "array":
+        raise ValueError(f"field is {validate.shown(text)}, but {base} is a single number and takes no index")
+    index = []
+    for part in map(str.strip, inside.split(",")):
+        found = re.fullmatch(r"([+-]?\d{1,9})|([+-]?\d{1,9})?\s*:\s*([+-]?\d{1,9})?", part)
+        if found is None:
+            rule = f"the index {part!r} is neither a whole number nor a slice like 1:3"
+            raise ValueError(validate.refusal("field", (), text, rule))
+        number, *ends = (None if end is None else int(end) for end in found.groups())
+        index.append(slice(*ends) if number is None else number)
+    return base, tuple(index)
 
 
 def _range(field: str, start: Any, stop: Any, count: Any) -> tuple[float, float, int]:
     if field == "seed":
         raise ValueError("field is 'seed'; seeds are whole numbers, use kind 'seeds' or 'list'")
-    number, ends = _count(count), []
+    number = _count(count)
     for key, end in (("start", start), ("stop", stop)):
         if isinstance(end, bool) or not isinstance(end, int | float | np.integer | np.floating):
             raise ValueError(validate.refusal(key, (), end, "it must be a number"))
-        if abs(end) > sys.float_info.max or np.isnan(end):
+        if not abs(end) <= sys.float_info.max:
             raise ValueError(validate.refusal(key, (), end, "it must be finite"))
-        ends.append(float(end))
-    low, high = ends
+    low, high = float(start), float(stop)
     if number == 1 and low != high:
         raise ValueError(f"count is 1 but start {low:g} and stop {high:g} differ; one value cannot be both")
     if number > 1 and low == high:
@@ -226,7 +255,8 @@ def _seed(name: str, value: Any) -> int:
 
 
 def _make(field: str, values: np.ndarray, name: Any, unit: Any, labels: Sequence[Any] | None = None) -> Axis:
-    base, index, own_unit, rule = fields.parse(field)
+    base, index = parse(field)
+    own_unit, rule = FIELDS[base]
     if rule == "array" and index is None and values.ndim == 1:
         raise ValueError(f"field is {base!r}, an array, but values are single numbers; name an entry, as in {base}[0]")
     if rule != "array":
@@ -239,9 +269,9 @@ def _make(field: str, values: np.ndarray, name: Any, unit: Any, labels: Sequence
             rule = "it must be a string that is not empty and, in a name, has no '/'"
             raise ValueError(validate.refusal(key, (), text, rule))
     if values.ndim == 1:
-        order = np.sort(values)
-        if (twice := order[1:] == order[:-1]).any():
-            raise ValueError(f"the value {order[1:][twice][0]:g} is listed twice")
+        found, counts = np.unique(values, return_counts=True)
+        if (counts > 1).any():
+            raise ValueError(f"the value {found[counts > 1][0]:g} is listed twice")
         if labels is not None:
             raise ValueError("labels go with values that are arrays; numbers are their own coordinates")
     coordinates = None if labels is None else _labels(labels, len(values))
@@ -249,7 +279,7 @@ def _make(field: str, values: np.ndarray, name: Any, unit: Any, labels: Sequence
 
 
 def _labels(labels: Any, size: int) -> np.ndarray:
-    if isinstance(labels, str) or not isinstance(labels, Iterable):
+    if isinstance(labels, str) or not isinstance(labels, Sequence | np.ndarray):
         raise ValueError(validate.refusal("labels", (), labels, "it must be a list of names or numbers"))
     listed = labels.tolist() if isinstance(labels, np.ndarray) else list(labels)
     if len(listed) != size:

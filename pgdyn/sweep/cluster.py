@@ -2,13 +2,15 @@
 
 Workers get a spec's table and the number of a shard and send the arrays back; the process that called writes the store,
 so that workers need no common file system. Dask gives the shards of a worker that is lost to another one. No wait here
-is without a time limit: without workers, a sweep stops after `worker_timeout` seconds.
+is without a time limit: without workers, a sweep stops after `worker_timeout` seconds. Workers that the user started
+keep compiled programs where their own `JAX_COMPILATION_CACHE_DIR` says.
 """
 
 from __future__ import annotations
 
 import collections
 import contextlib
+import functools
 import json
 import logging
 import re
@@ -57,14 +59,9 @@ def require(address: str | None = None, workers: int | None = None) -> None:
 
 @contextlib.contextmanager
 def connect(
-    spec: Spec,
-    numbers: Mapping[str, Any],
-    *,
-    address: str | None = None,
-    workers: int | None = None,
-    worker_timeout: float = 60.0,
-) -> Iterator[DaskWorkers]:
-    """The workers of the scheduler at `address`, or of a local cluster of `workers` processes, for the block.
+    spec: Spec, numbers: Mapping[str, Any], *, address: str | None, workers: int | None, worker_timeout: float
+) -> Iterator[Callable[[Take], Computed]]:
+    """Has shards computed by the scheduler at `address`, or by a local cluster of `workers` processes, for the block.
 
     Raises:
         ValueError: if there is no scheduler at that address.
@@ -85,93 +82,75 @@ def connect(
         except Exception as error:  # Dask has no common class for what it says of an address
             raise ValueError(f"no Dask scheduler answers at {address!r}: {error}") from None
         try:
-            yield DaskWorkers(spec, numbers, client, worker_timeout)
+            yield functools.partial(_compute, client, json.dumps(spec.to_table()), dict(numbers), worker_timeout)
         finally:
             with contextlib.suppress(Exception):
                 client.close(timeout=1.0)
 
 
-class DaskWorkers:
-    """The workers of a connected cluster."""
+def _compute(client: Any, table: str, numbers: dict[str, Any], limit: float, take: Take) -> Computed:
+    """Has shards computed until there are none to take; see `pgdyn.sweep.run`.
 
-    def __init__(self, spec: Spec, numbers: Mapping[str, Any], client: Any, worker_timeout: float = 60.0):
-        self._table = json.dumps(spec.to_table())
-        self._numbers = dict(numbers)
-        self._client = client
-        self._limit = worker_timeout
-        self._seen = time.monotonic()  # when there last were workers
+    Raises:
+        SweepStopped: if the scheduler is lost, there are no workers for `limit` seconds, a shard costs one worker after
+            another, or a worker fails.
+        ValueError: if a worker's versions are not those of the store, or it refuses the problem.
+    """
+    sent: dict[Any, int] = {}
+    fetched: dict[Any, Future[Arrays]] = {}
+    again: list[int] = []  # shards that Dask has given up because workers were lost
+    losses: collections.Counter[int] = collections.Counter()
+    seen = time.monotonic()  # when there last were workers
+    try:
+        while True:
+            if workers := _count(client):
+                seen = time.monotonic()
+            room = _AHEAD * max(1, workers)
+            while len(sent) < room and (shard := again.pop() if again else take()) is not None:
+                sent[client.submit(_task, table, shard, numbers, pure=False)] = shard
+            if not sent:
+                return
+            for future in sent.keys() - fetched.keys():
+                if future.done():
+                    fetched[future] = _in_background(future.result)
+            arrived = [future for future in fetched if fetched[future].done()]
+            for future in arrived:
+                shard = sent.pop(future)
+                if (arrays := _arrays(fetched.pop(future), shard)) is not None:
+                    yield shard, arrays
+                    continue
+                again.append(shard)
+                losses[shard] += 1
+                if losses[shard] > _RETRIES:
+                    raise SweepStopped(
+                        f"shard {shard} was lost with every worker that had it, {losses[shard]} rounds long; "
+                        "memory may be short, so try a smaller shard_size in a new store"
+                    )
+            if not arrived:
+                time.sleep(_LOOK)
+                yield _waiting(time.monotonic() - seen, limit)
+    finally:
+        with contextlib.suppress(Exception):
+            client.cancel(list(sent))
 
-    def compute(self, take: Take) -> Computed:
-        """Has shards computed until there are none to take; see `pgdyn.sweep.run`.
 
-        Raises:
-            SweepStopped: if the scheduler is lost, there are no workers for too long, a shard costs one worker after
-                another, or a worker fails.
-            ValueError: if a worker's versions are not those of the store, or it refuses the problem.
-        """
-        sent: dict[Any, int] = {}
-        fetched: dict[Any, Future[Arrays]] = {}
-        losses: collections.Counter[int] = collections.Counter()
-        try:
-            while True:
-                workers = self._count()
-                while len(sent) < _AHEAD * max(1, workers) and (shard := take()) is not None:
-                    sent[self._send(shard)] = shard
-                if not sent:
-                    return
-                for future in sent.keys() - fetched.keys():
-                    if future.done():
-                        fetched[future] = _in_background(future.result)
-                arrived = [future for future in fetched if fetched[future].done()]
-                for future in arrived:
-                    shard = sent.pop(future)
-                    arrays = _arrays(fetched.pop(future), shard)
-                    if arrays is not None:
-                        yield shard, arrays
-                        continue
-                    losses[shard] += 1
-                    if losses[shard] > _RETRIES:
-                        raise SweepStopped(
-                            f"shard {shard} was lost with every worker that had it, {losses[shard]} rounds long; "
-                            "memory may be short, so try a smaller shard_size in a new store"
-                        )
-                    sent[self._send(shard)] = shard
-                if not arrived:
-                    time.sleep(_LOOK)
-                    yield self._waiting()
-        finally:
-            with contextlib.suppress(Exception):
-                self._client.cancel(list(sent))
+def _count(client: Any) -> int:
+    """Workers of the cluster; 0 also where the scheduler does not answer."""
+    try:
+        return len(client.nthreads(callback_timeout=_ANSWER))
+    except TimeoutError:
+        return 0
+    except Exception:  # Dask raises whatever its lost connection happens to run into
+        raise SweepStopped(_LOST) from None
 
-    def _send(self, shard: int) -> Any:
-        return self._client.submit(_task, self._table, shard, self._numbers, pure=False)
 
-    def _count(self) -> int:
-        """Workers of the cluster; 0 also where the scheduler does not answer."""
-        try:
-            found = len(self._client.nthreads(callback_timeout=_ANSWER))
-        except TimeoutError:
-            return 0
-        except Exception:  # Dask raises whatever its lost connection happens to run into
-            raise SweepStopped(_LOST) from None
-        if found:
-            self._seen = time.monotonic()
-        return found
-
-    def _waiting(self) -> str | None:
-        """What is waited for, None while there are workers.
-
-        Raises:
-            SweepStopped: if that has been so for too long.
-        """
-        alone = time.monotonic() - self._seen
-        if alone > self._limit:
-            raise SweepStopped(
-                f"the cluster has had no workers for {self._limit:g} seconds; the same command goes on from there"
-            )
-        if alone < 10 * _LOOK:
-            return None
-        return f"the cluster has had no workers for {alone:.0f} s; the sweep stops after {self._limit:g} s"
+def _waiting(alone: float, limit: float) -> str | None:
+    """What is waited for, after so many seconds without workers; None while there are some."""
+    if alone > limit:
+        raise SweepStopped(f"the cluster has had no workers for {limit:g} seconds; the same command goes on from there")
+    if alone < 10 * _LOOK:
+        return None
+    return f"the cluster has had no workers for {alone:.0f} s; the sweep stops after {limit:g} s"
 
 
 def _in_background(function: Callable[[], Arrays]) -> Future[Arrays]:

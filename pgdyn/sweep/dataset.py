@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pgdyn.solution import Result
-from pgdyn.sweep import dynamics
 from pgdyn.sweep.spec import Spec
 from pgdyn.sweep.store import Store
 
@@ -49,8 +48,7 @@ def open_sweep(
             variable.
 
     Example:
-        A map of hitting times: run, read, picked at a point, and drawn. `pgdyn.plot.sweep` draws a line over one axis,
-        a map over two and a grid of maps over more.
+        A map of hitting times, run, read, picked at a point, and drawn:
 
         >>> import tempfile
         >>> import pgdyn
@@ -71,6 +69,8 @@ def open_sweep(
     """
     import xarray
 
+    from pgdyn.io import datasets
+
     opened = Store.open(store)
     spec = opened.spec
     names = _chosen(spec, variables)
@@ -85,17 +85,29 @@ def open_sweep(
     flat: dict[str, np.ndarray] = {}
     here = np.zeros(spec.num_points, bool)
     for shard in done:
-        points = spec.shard_points(shard)
+        points, arrays = spec.shard_points(shard), opened.read(shard)
         part = slice(points.start, points.stop)
         here[part] = True
-        for name, array in opened.read(shard).items():
-            if name in names and name not in flat:
+        for name in names:
+            array = arrays[name]
+            if name not in flat:
                 missing = np.nan if array.dtype.kind == "f" else -1
                 flat[name] = np.full((spec.num_points, *array.shape[1:]), missing, array.dtype)
-            if name in names:
-                flat[name][part] = array
+            flat[name][part] = array
     axes = tuple(axis.name for axis in spec.axes)
-    data = {name: _variable(spec, axes, name, flat[name]) for name in names if name in flat}
+    table = ("prompt", "output")
+    inner = {"log_policy": table, "params": ("feature",) if spec.template.has_features else table}
+    data: dict[str, Any] = {}
+    for name, array in flat.items():
+        if name == "result":
+            codes, counts = np.unique(array[here], return_counts=True)
+            ways = (f"{n} {Result(int(code)).message}" for code, n in zip(codes, counts, strict=True))
+            described = datasets.result_attributes("; ".join(ways))
+        else:
+            described = dict(zip(("units", "long_name"), _DESCRIBED[name], strict=True))
+            if name == "hitting_time" and spec.dynamics.name == "flow":
+                described["units"] = "1"
+        data[name] = ((*axes, *inner.get(name, ())), array.reshape(*spec.shape, *array.shape[1:]), described)
     if partial:
         data["done"] = (axes, here.reshape(spec.shape), {"units": "1", "long_name": "whether the point has been run"})
     coords = {
@@ -105,38 +117,21 @@ def open_sweep(
 
 
 def _chosen(spec: Spec, variables: Sequence[str] | None) -> tuple[str, ...]:
-    assert spec.observables is not None
+    held = tuple(spec.observables or ())
     if isinstance(variables, str):
         raise ValueError(f"variables is {variables!r}; it must be a list of names, for instance [{variables!r}]")
     for i, name in enumerate(variables or ()):
-        if name not in spec.observables:
-            raise ValueError(f"variables[{i}] is {name!r:.80}; the store holds {', '.join(spec.observables)}")
-    return tuple(spec.observables if variables is None else variables)
-
-
-def _variable(spec: Spec, axes: tuple[str, ...], name: str, flat: np.ndarray) -> tuple[Any, np.ndarray, Any]:
-    from pgdyn.io import datasets
-
-    array = flat.reshape(*spec.shape, *flat.shape[1:])
-    if name == "result":
-        codes, counts = np.unique(flat[flat >= 0], return_counts=True)
-        ways = (f"{n} {Result(int(code)).message}" for code, n in zip(codes, counts, strict=True))
-        return axes, array, datasets.result_attributes("; ".join(ways))
-    inner: dict[str, tuple[str, ...]] = {"log_policy": ("prompt", "output"), "params": ("prompt", "output")}
-    if spec.template.has_features:
-        inner["params"] = ("feature",)
-    unit, description = _DESCRIBED[name]
-    if unit == "update" and spec.dynamics.name == "flow":
-        unit = "1"
-    return (*axes, *inner.get(name, ())), array, {"units": unit, "long_name": description}
+        if name not in held:
+            raise ValueError(f"variables[{i}] is {name!r:.80}; the store holds {', '.join(held)}")
+    return held if variables is None else tuple(variables)
 
 
 def _attributes(store: Store) -> dict[str, Any]:
     table = store.spec.to_table()
-    settings = dynamics.to_table(store.spec.dynamics)
-    named = {"title": store.spec.name, "description": store.spec.description}
+    settings = dict(table["dynamics"])
+    titles = {"title": store.spec.name, "description": store.spec.description}
     return {
-        **{key: value for key, value in named.items() if value is not None},
+        **{key: value for key, value in titles.items() if value is not None},
         "dynamics": settings.pop("kind"),
         "settings": settings,
         "objective": table["objective"],

@@ -8,12 +8,12 @@ The keys of a spec's [dynamics] table are `kind` ("flow", "ascend" or "ascend_sa
     estimator = {name = "reinforce", baseline = "value", group_size = 4}      # or a name alone
 
 Fields of single runs and of paths are not among them, as a sweep keeps ends; the objective has a table of its own.
+What is wrong is refused by a ValueError that names the key.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import inspect
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
@@ -30,6 +30,7 @@ from pgdyn.io import tables
 from pgdyn.solve import DYNAMICS
 
 Dynamics: TypeAlias = Flow | Ascend | AscendSampled
+_ESTIMATORS = {name.lower(): getattr(estimators, name) for name in fields.declared("pgdyn.estimators", "Estimator")}
 _ELSEWHERE = {
     "objective": "it has a table of its own, [objective]",
     "saves": "a sweep keeps the ends of runs",
@@ -41,9 +42,6 @@ _ELSEWHERE = {
 
 def from_table(table: Mapping[str, Any]) -> Dynamics:
     """The settings of a [dynamics] table.
-
-    Raises:
-        ValueError: naming the key that is missing, unknown or wrong.
 
     Example:
         >>> from_table({"kind": "ascend_sampled", "steps": 10, "estimator": "reinforce"}).estimator.group_size
@@ -71,9 +69,6 @@ def to_table(dynamics: Dynamics) -> dict[str, Any]:
 def plain(dynamics: Any) -> Dynamics:
     """The same settings with the defaults written out.
 
-    Raises:
-        ValueError: if they are no settings of a dynamics, or hold what a sweep cannot use or write down.
-
     Example:
         >>> plain(Flow(t1=10.0)).rtol
         1e-06
@@ -96,7 +91,7 @@ def plain(dynamics: Any) -> Dynamics:
         return dynamics
     _seed(dynamics.key)
     estimator = dynamics.chosen_estimator
-    if type(estimator) not in _estimators().values():
+    if type(estimator) not in _ESTIMATORS.values():
         raise ValueError(f"dynamics.estimator is a {type(estimator).__name__}; it must be one of pgdyn.estimators")
     return dataclasses.replace(dynamics, estimator=estimator)
 
@@ -114,14 +109,9 @@ def _seed(key: Any) -> int:
 def _estimator(table: Any) -> Estimator:
     """The estimator of a name, or of a table of a name and arguments."""
     arguments = dict(table) if isinstance(table, Mapping) else {"name": table}
-    known, name = _estimators(), arguments.pop("name", None)
-    if not isinstance(name, str) or name not in known:
-        hint = validate.suggestion(str(name), known, "it is one of")
+    name = arguments.pop("name", None)
+    if not isinstance(name, str) or name not in _ESTIMATORS:
+        hint = validate.suggestion(str(name), _ESTIMATORS, "it is one of")
         raise ValueError(validate.refusal("estimator", (), name, hint))
     with tables.within(f"estimator {name}"):
-        return tables.build(known[name], arguments)
-
-
-def _estimators() -> dict[str, type[Estimator]]:
-    found = [value for value in vars(estimators).values() if inspect.isclass(value) and issubclass(value, Estimator)]
-    return {made.__name__.lower(): made for made in found if not inspect.isabstract(made)}
+        return tables.build(_ESTIMATORS[name], arguments)

@@ -16,6 +16,7 @@ import jaxlib.version
 import numpy as np
 
 from pgdyn import validate
+from pgdyn.objective import Objective
 from pgdyn.solve import solve
 from pgdyn.sweep.dynamics import Dynamics
 from pgdyn.sweep.spec import Spec
@@ -52,11 +53,10 @@ def compute_shard(spec: Spec, shard: int) -> Arrays:
 
     Example:
         >>> from pgdyn import sweep
-        >>> problem = {"true_reward": [1, 0.8, -1, -1, -1], "initial_policy": [0.05, 0.5, 0.15, 0.15, 0.15]}
         >>> axes = [sweep.Axis.listed("proxy_reward[1]", [-1.0, 0.0, 0.8])]
-        >>> spec = sweep.Spec(problem, axes, sweep.Flow(t1=100.0, target=0.9))
-        >>> compute_shard(spec, 0)["hitting_time"].round(1)
-        array([16.7, 43.4,  inf])
+        >>> spec = sweep.Spec({"true_reward": [1, 0.8, -1]}, axes, sweep.Flow(t1=10.0, target=0.9))
+        >>> compute_shard(spec, 0)["hitting_time"].round(2)
+        array([5.8 , 6.82,  inf])
     """
     points = np.asarray(spec.shard_points(shard))
     at = np.unravel_index(points, spec.shape)
@@ -64,21 +64,17 @@ def compute_shard(spec: Spec, shard: int) -> Arrays:
     entries = [(axis.base, axis.index, values[axis.field]) for axis in spec.axes if axis.of_problem]
     batch = spec.template.batch(len(points), entries, values.get("seed"))
     solution = solve(batch, _settings(spec, values))
-    assert spec.observables is not None
-    found = {name: np.asarray(getattr(solution, name)) for name in spec.observables}
-    if np.ndim(solution.result) == 2:  # one key for each problem
-        found = {name: array[:, 0] for name, array in found.items()}
-    return {name: np.ascontiguousarray(array) for name, array in found.items()}
+    found = {name: np.asarray(getattr(solution, name)) for name in spec.observables or ()}
+    keys = np.ndim(solution.result) == 2  # one for each problem
+    return {name: np.ascontiguousarray(array[:, 0] if keys else array) for name, array in found.items()}
 
 
 def _settings(spec: Spec, values: dict[str, np.ndarray]) -> Dynamics:
     """The dynamics of a shard, with one number for each point where an axis sets it."""
-    objective = spec.objective
-    assert objective is not None
+    objective = spec.objective or Objective()
     weights = [values.get(f"objective.{name}", getattr(objective, name)) for name in ("kl", "entropy")]
-    own: dict[str, Any] = {
-        field.removeprefix("dynamics."): array for field, array in values.items() if field.startswith("dynamics.")
-    }
+    prefix = "dynamics."
+    own: dict[str, Any] = {name.removeprefix(prefix): row for name, row in values.items() if name.startswith(prefix)}
     if spec.dynamics.name == "ascend_sampled" and "seed" in values:
         own["key"] = jax.vmap(jax.random.key)(values["seed"])[:, None]
     return dataclasses.replace(spec.dynamics, objective=objective.with_weights(*weights), **own)

@@ -1,7 +1,8 @@
 """A Dask cluster of processes on this machine, which lives as long as its pipe from this process is open.
 
 It runs in a session of its own: a terminal sends Ctrl-C to the process that was asked for, and to none of these. When
-this process ends, in whatever way, the pipe closes and so does the cluster.
+this process ends, in whatever way, the pipe closes and so does the cluster. Its workers keep compiled programs where
+this process keeps its own.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from typing import Any
+
+import jax
 
 from pgdyn.sweep.progress import SweepStopped
 
@@ -43,6 +45,7 @@ def local_cluster(workers: int) -> Iterator[str]:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
+            env=os.environ | _compilation_cache(),
             start_new_session=True,
         )
         stack.callback(_stop, process)
@@ -69,17 +72,20 @@ def serve(workers: int, scratch: str) -> None:
         sys.stdin.read()
 
 
+def _compilation_cache() -> dict[str, str]:
+    """This process's settings of JAX's compilation cache, as a process that it starts reads them."""
+    names = ("compilation_cache_dir", "persistent_cache_min_compile_time_secs", "persistent_cache_min_entry_size_bytes")
+    found = {f"JAX_{name.upper()}": getattr(jax.config, f"jax_{name}") for name in names}
+    return {name: str(value) for name, value in found.items() if value is not None}
+
+
 def _address(process: subprocess.Popen[bytes], log: Any) -> str:
     assert process.stdout is not None
-    end = time.monotonic() + _START
-    while time.monotonic() < end:
-        if select.select([process.stdout], [], [], 0.1)[0]:
-            if address := process.stdout.readline().decode().strip():
-                return address
-            break
+    if select.select([process.stdout], [], [], _START)[0] and (line := process.stdout.readline().decode().strip()):
+        return line
     log.seek(0)
-    lines = log.read().decode(errors="replace").split("\n")
-    reason = next((line for line in reversed(lines) if line.strip()), f"no answer within {_START:.0f} seconds")
+    said = [line for line in log.read().decode(errors="replace").splitlines() if line.strip()]
+    reason = said[-1] if said else f"no answer within {_START:.0f} seconds"
     raise SweepStopped(f"the local workers did not start: {reason}")
 
 

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import collections
-import contextlib
 import errno
 import functools
 import os
 import time
 from collections.abc import Callable
-
-import numpy as np
 
 from pgdyn import validate
 from pgdyn.sweep import engine
@@ -63,10 +60,8 @@ def run_sweep(
         >>> axes = [sweep.Axis.linear("proxy_reward[1]", -1, 1, 3)]
         >>> spec = sweep.Spec(problem, axes, sweep.Flow(t1=5000.0, target=0.9))
         >>> store = tempfile.mkdtemp()
-        >>> sweep.run_sweep(spec, store).computed
-        1
-        >>> sweep.run_sweep(spec, store).found
-        1
+        >>> sweep.run_sweep(spec, store).computed, sweep.run_sweep(spec, store).found
+        (1, 1)
         >>> sweep.open_sweep(store).hitting_time.values.round(1)
         array([16.7, 43.4,  inf])
     """
@@ -82,12 +77,12 @@ def run_sweep(
         if error.errno not in _FULL:
             raise
         raise SweepStopped(f"{store}: the disk is full; nothing has been computed") from error
-    with opened, contextlib.ExitStack() as stack:
-        sweep = _Sweep(spec, opened, progress)
-        sweep.check()
+    with opened:
+        sweep = _Sweep(opened, progress)
         if sweep.todo and on_dask:
             settings = {"address": cluster, "workers": workers, "worker_timeout": worker_timeout}
-            sweep.finish(stack.enter_context(connect(spec, opened.numbers, **settings)).compute)
+            with connect(spec, opened.numbers, **settings) as compute:
+                sweep.finish(compute)
         elif sweep.todo:
             sweep.finish(functools.partial(_compute_here, spec))
         return sweep.summary()
@@ -100,26 +95,20 @@ def _compute_here(spec: Spec, take: Take) -> Computed:
 
 
 class _Sweep:
-    """The bookkeeping of one call."""
+    """The bookkeeping of one call, which begins with a look at every byte of the store."""
 
-    def __init__(self, spec: Spec, store: Store, progress: Callable[[Progress], None] | None):
-        self._spec, self._store, self._progress = spec, store, progress
+    def __init__(self, store: Store, progress: Callable[[Progress], None] | None):
+        self._spec, self._store, self._progress = store.spec, store, progress
         self._done: set[int] = set()
-        self._held: set[int] = set()  # claimed by this process
         self._damaged: set[int] = set()
         self._computed: set[int] = set()
-        self._found = 0
-        self._begun = 0.0
+        self._taken = 0
+        self._begun: float | None = None
         self._marks: list[tuple[float, int]] = []  # seconds and points after each shard computed
         self._first = 0  # shards that were being computed when the first was done: their time is that of compilation
         self._results: collections.Counter[int] = collections.Counter()
-        self.todo: collections.deque[int] = collections.deque()
-
-    def check(self) -> None:
-        """Looks at every shard of the store, and at every byte of it."""
-        for shard in range(self._spec.num_shards):
-            if not self._is_done(shard, "checking"):
-                self.todo.append(shard)
+        shards = range(self._spec.num_shards)
+        self.todo = collections.deque(shard for shard in shards if not self._is_done(shard, "checking"))
         self._found = len(self._done)
 
     def finish(self, compute: Callable[[Take], Computed]) -> None:
@@ -131,26 +120,22 @@ class _Sweep:
         """
         self._begun = time.perf_counter()
         self._report("running")
-        try:
-            while self.todo:
-                for result in compute(self._take):
-                    if isinstance(result, tuple):
-                        self._keep(*result)
-                    elif result is not None:
-                        self._report("running", result)
-                if self.todo:
-                    time.sleep(_POLL)  # other processes are making all that is left
-                    self._report("running")
-        finally:
-            for shard in list(self._held):
-                self._release(shard)
+        while self.todo:
+            for result in compute(self._take):
+                if isinstance(result, tuple):
+                    self._keep(*result)
+                elif result is not None:
+                    self._report("running", result)
+            if self.todo:
+                time.sleep(_POLL)  # other processes are making all that is left
+                self._report("running")
         self._store.remove_leftovers()
 
     def summary(self) -> Summary:
         """What has been done."""
-        found, redone, computed = self._found, len(self._damaged & self._computed), len(self._computed)
+        redone, computed = len(self._damaged & self._computed), len(self._computed)
         shape = (self._spec.num_points, self._spec.num_shards)
-        return Summary(*shape, found, redone, computed, self._seconds(), dict(self._results))
+        return Summary(*shape, self._found, redone, computed, self._seconds(), dict(self._results))
 
     def _take(self) -> int | None:
         """The next shard that no other process is making, claimed; None if there is none at the moment."""
@@ -158,15 +143,15 @@ class _Sweep:
             shard = self.todo.popleft()
             if not self._store.claim(shard):
                 self.todo.append(shard)
-                continue
-            self._held.add(shard)
-            if not self._is_done(shard, "running"):
+            elif self._is_done(shard, "running"):
+                self._store.release(shard)  # another process finished it after it was looked at
+            else:
+                self._taken += 1
                 return shard
-            self._release(shard)  # another process finished it after it was looked at
         return None
 
     def _keep(self, shard: int, arrays: Arrays) -> None:
-        self._first = self._first or len(self._held)
+        self._first = self._first or self._taken
         try:
             self._store.write(shard, arrays)
         except OSError as error:
@@ -175,17 +160,12 @@ class _Sweep:
                 f"{self._store.path}: {reason}; {len(self._done)} of {self._spec.num_shards} shards are safe, "
                 f"shard {shard} was computed and could not be kept; the same command goes on from there"
             ) from error
-        self._release(shard)
+        self._store.release(shard)
         self._computed.add(shard)
         self._marks.append((self._seconds(), self._points(self._computed)))
-        codes, counts = np.unique(arrays["result"], return_counts=True)
-        self._results.update(dict(zip(codes.tolist(), counts.tolist(), strict=True)))
+        self._results.update(arrays["result"].tolist())
         self._done.add(shard)
         self._report("running")
-
-    def _release(self, shard: int) -> None:
-        self._store.release(shard)
-        self._held.discard(shard)
 
     def _is_done(self, shard: int, phase: str) -> bool:
         state = self._store.state(shard)
@@ -202,7 +182,7 @@ class _Sweep:
         return whole * len(self._spec.shard_points(0)) + (last in shards) * len(self._spec.shard_points(last))
 
     def _seconds(self) -> float:
-        return time.perf_counter() - self._begun if self._begun else 0.0
+        return 0.0 if self._begun is None else time.perf_counter() - self._begun
 
     def _report(self, phase: str, waiting: str | None = None) -> None:
         if self._progress is None:

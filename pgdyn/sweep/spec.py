@@ -36,6 +36,7 @@ shard, the unit of work.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -46,10 +47,15 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from pgdyn import validate
+from pgdyn.batch import Batch
+from pgdyn.dynamics import fields
 from pgdyn.dynamics.flow import Flow
 from pgdyn.io import problem_file, provenance, tables
 from pgdyn.objective import Objective
+from pgdyn.problem import require_single
 from pgdyn.sweep import addressing, dynamics
 from pgdyn.sweep.axis import Axis
 from pgdyn.sweep.dynamics import Dynamics
@@ -105,18 +111,23 @@ class Spec:
         for key in ("name", "description"):
             if getattr(self, key) is not None and not isinstance(getattr(self, key), str):
                 raise ValueError(validate.refusal(key, (), getattr(self, key), "it must be a string"))
-        settings = dynamics.plain(self.dynamics)
+        kept: dict[str, Any] = {"dynamics": dynamics.plain(self.dynamics)}
         given = [choice for choice in (self.objective, self.dynamics.objective) if choice is not None]
         if not all(isinstance(objective, Objective) for objective in given):
             raise ValueError(validate.refusal("objective", (), given[0], "it must be a pgdyn.Objective"))
         if len(given) == 2:
             raise ValueError("the objective is given twice, beside the dynamics and in it; give one")
-        kept = {"dynamics": settings, "objective": given[0] if given else Objective()}
-        kept |= {"problem": _template(self.problem), "axes": addressing.checked(self.axes, reserved=OBSERVABLES)}
+        kept["objective"] = given[0] if given else Objective()
+        for name in ("kl", "entropy"):
+            if np.ndim(getattr(kept["objective"], name)):
+                raise ValueError(f"objective.{name} must be a single number in a sweep, where axes set many")
+        with tables.within("problem") if isinstance(self.problem, Mapping) else contextlib.nullcontext():
+            kept["problem"] = _template(self.problem)
+        addressing.require(self.axes, kept["problem"], kept["dynamics"], reserved=OBSERVABLES)
+        kept["axes"] = tuple(self.axes)
         for name, value in kept.items():
             object.__setattr__(self, name, value)
         object.__setattr__(self, "observables", self._observables())
-        addressing.require(self.template, self.axes, self.dynamics)
         object.__setattr__(self, "shard_size", self._shard_size())
 
     @property
@@ -153,15 +164,12 @@ class Spec:
 
     def to_table(self) -> dict[str, Any]:
         """Everything that the numbers depend on, as plain JSON values; `from_table` reads it back to the same bits."""
-        objective = self.objective
-        assert objective is not None and self.observables is not None
-        terms = {field.name: getattr(objective, field.name) for field in dataclasses.fields(objective)}
-        weights = {name: float(0.0 if terms[name] is None else terms[name]) for name in ("kl", "entropy")}
+        assert self.observables is not None
         table = {
             "problem": self.template.to_table(),
             "axes": [axis.to_table() for axis in self.axes],
             "dynamics": dynamics.to_table(self.dynamics),
-            "objective": terms | weights,
+            "objective": {"kl": 0.0, "entropy": 0.0} | fields.to_table(self.objective),
             "observables": list(self.observables),
             "shard_size": self.shard_size,
             "name": self.name,
@@ -186,7 +194,7 @@ class Spec:
             if key in table and not isinstance(table[key], Mapping):
                 raise ValueError(validate.refusal(key, (), table[key], f"it must be a table, written under [{key}]"))
         readers = {
-            "problem": functools.partial(_problem, folder),
+            "problem": functools.partial(_template, folder=folder),
             "dynamics": dynamics.from_table,
             "objective": functools.partial(tables.build, Objective),
         }
@@ -201,7 +209,7 @@ class Spec:
             rule = f"it must be a list of {', '.join(OBSERVABLES)}"
             raise ValueError(validate.refusal("observables", (), self.observables, rule))
         for i, name in enumerate(self.observables):
-            if not isinstance(name, str) or name not in OBSERVABLES:
+            if name not in OBSERVABLES:
                 hint = validate.suggestion(str(name), OBSERVABLES, "it must be one of")
                 raise ValueError(validate.refusal("observables", (i,), name, hint))
             if name in self.observables[:i]:
@@ -211,15 +219,14 @@ class Spec:
         return tuple(name for name in OBSERVABLES if name in self.observables or name == "result")
 
     def _shard_size(self) -> int:
+        if isinstance(self.dynamics, Flow):
+            bounds, each, floor = _FLOW_NUMBERS, math.prod(self.template.sizes.values()), 1
+        else:
+            bounds, each, floor = _ASCENT_UPDATES, self.dynamics.steps, _LEAST_ASCENTS
+        least, most = (max(floor, bound // each) for bound in bounds)
+        size = min(most, max(least, -(-self.num_points // _SHARDS)))
         if self.shard_size is not None:
             size = validate.count("shard_size", self.shard_size, minimum=1)
-        else:
-            if isinstance(self.dynamics, Flow):
-                bounds, each, floor = _FLOW_NUMBERS, math.prod(self.template.sizes.values()), 1
-            else:
-                bounds, each, floor = _ASCENT_UPDATES, self.dynamics.steps, _LEAST_ASCENTS
-            least, most = (max(floor, bound // each) for bound in bounds)
-            size = min(most, max(least, -(-self.num_points // _SHARDS)))
         size = min(size, self.num_points)
         if -(-self.num_points // size) > _MOST_SHARDS:
             raise ValueError(
@@ -264,31 +271,26 @@ def digest(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _problem(folder: pathlib.Path | None, table: Mapping[str, Any]) -> Template:
-    if "file" not in table:
-        return Template.from_table(table)
-    for key in table:
-        if key != "file":
-            raise ValueError(f"the key {key} stands beside file; change the file or sweep over {key}")
-    name = table["file"]
-    if not isinstance(name, str) or not name:
-        raise ValueError(validate.refusal("file", (), name, "it must be the path of a problem file"))
-    return _from_file(pathlib.Path(name) if folder is None else folder / name)
-
-
-def _from_file(path: pathlib.Path) -> Template:
-    table = tables.read(path)
-    with tables.within(path):
-        # A problem file has no distributions: `table_arrays` refuses a table there in its own words.
-        return Template.from_table(problem_file.table_arrays(table)[0])
-
-
-def _template(problem: Any) -> Template:
+def _template(problem: Any, folder: pathlib.Path | None = None) -> Template:
+    """Of a problem, of a [problem] table, or of a problem file, which is looked for in `folder`."""
     if isinstance(problem, Template):
         return problem
-    if isinstance(problem, str | os.PathLike):
-        return _from_file(pathlib.Path(problem))
     if isinstance(problem, Mapping):
-        with tables.within("problem"):
+        if "file" not in problem:
             return Template.from_table(problem)
-    return Template.from_problem(problem)
+        for key in problem:
+            if key != "file":
+                raise ValueError(f"the key {key} stands beside file; change the file or sweep over {key}")
+        problem = problem["file"]
+        if not isinstance(problem, str) or not problem:
+            raise ValueError(validate.refusal("file", (), problem, "it must be the path of a problem file"))
+    if isinstance(problem, str | os.PathLike):
+        path = pathlib.Path(folder or "", problem)
+        table = tables.read(path)
+        with tables.within(path):
+            # A problem file has no distributions: `table_arrays` refuses a table there in its own words.
+            return Template.from_table(problem_file.table_arrays(table)[0])
+    if isinstance(problem, Batch):
+        raise ValueError(f"problem is a batch of {len(problem)}; a sweep takes one problem and makes the batch")
+    require_single(problem, "a sweep")
+    return Template.from_table(problem_file.problem_arrays(problem))

@@ -11,11 +11,15 @@ dies at any moment leaves whole shards, and leftovers that the next process remo
 between: should a power failure leave an incomplete file under a final name, its checksum gives it away, and the shard
 is made again. Checksums cover every file, names and descriptions too: those of zarr's own codecs would cover a chunk's
 numbers, but not the description that gives them a meaning, and a missing chunk reads as zeros.
+
+A lock is the system's and vanishes with its process; the file stays and means nothing by itself. On a file system
+without locks every claim succeeds: two processes may then make the same shard, and equal ones.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -24,17 +28,18 @@ import uuid
 from collections.abc import Mapping
 from typing import Any, Literal
 
+import filelock
 import numpy as np
 
 from pgdyn.io import atomic, provenance
 from pgdyn.sweep import description, engine
-from pgdyn.sweep.claims import Claims
 from pgdyn.sweep.spec import Spec, digest
 
 State = Literal["done", "missing", "damaged"]
 _MANIFEST = "checksums.json"
 _ROOT = "root"  # the name of the lock on all but the shards
 _DISCARDED = ".discarded-"
+_NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EINVAL)
 _OURS = ("zarr.json", "shards", ".locks", ".claims")  # the last is of earlier versions
 
 
@@ -49,9 +54,8 @@ class Store:
     Example:
         >>> import tempfile
         >>> from pgdyn import sweep
-        >>> problem = {"true_reward": [1, 0.8, -1, -1, -1], "initial_policy": [0.05, 0.5, 0.15, 0.15, 0.15]}
         >>> axes = [sweep.Axis.linear("proxy_reward[1]", -1, 1, 4)]
-        >>> spec = sweep.Spec(problem, axes, sweep.Flow(t1=10.0), shard_size=2)
+        >>> spec = sweep.Spec({"true_reward": [1, 0.8, -1]}, axes, sweep.Flow(t1=10.0), shard_size=2)
         >>> with Store.create(tempfile.mkdtemp(), spec) as store:
         ...     store.state(0), store.count()
         ('missing', 0)
@@ -64,16 +68,13 @@ class Store:
         self.numbers = self.provenance["numbers"]
         origin = digest({"sweep": spec.fingerprint, "numbers": self.numbers})
         self._names = [f"{i:05d}-{digest([origin, i])[:40]}" for i in range(spec.num_shards)]
-        self._claims = Claims(path / ".locks")
+        self._claims: dict[int | str, filelock.BaseFileLock] = {}
 
     @classmethod
     def create(cls, path: str | os.PathLike[str], spec: Spec, *, overwrite: bool = False) -> Store:
         """Makes the store, or opens it where the same sweep has begun it.
 
-        Args:
-            path: the folder; made with its parents where it is not there.
-            spec: the sweep.
-            overwrite: throw away what another sweep, or this one, has left there.
+        With `overwrite`, what another sweep, or this one, has left there is thrown away.
 
         Raises:
             ValueError: if the folder belongs to another sweep, or holds what no sweep has written.
@@ -86,11 +87,11 @@ class Store:
             raise ValueError(f"{path} is a file; a store is a folder")
         try:
             store.path.mkdir(parents=True, exist_ok=True)
-            foreign = [entry.name for entry in sorted(store.path.iterdir()) if not _is_ours(entry.name)]
-            if foreign:
-                raise ValueError(f"{path} holds {foreign[0]}, which no sweep has written; choose another folder")
+            for name in sorted(entry.name for entry in store.path.iterdir()):
+                if name not in _OURS and not name.startswith(_DISCARDED) and not atomic.is_leftover(name):
+                    raise ValueError(f"{path} holds {name}, which no sweep has written; choose another folder")
             (store.path / ".locks").mkdir(exist_ok=True)
-            store._claims.take(_ROOT, wait=True)
+            store.claim(_ROOT, wait=True)
         except OSError as error:
             raise OSError(error.errno, f"{path} cannot be written: {error.strerror}") from None
         try:
@@ -101,7 +102,7 @@ class Store:
                 for left in (*folder.glob(f"{_DISCARDED}*"), *atomic.leftovers(folder / "zarr.json")):
                     atomic.remove(left)
         finally:
-            store._claims.release(_ROOT)
+            store.release(_ROOT)
         store.remove_leftovers()
         return store
 
@@ -181,21 +182,31 @@ class Store:
             atomic.write_tree(partial, {name: data.to_bytes() for name, data in files.items()})
             (partial / _MANIFEST).write_bytes(self._manifest(shard, partial))
 
-    def claim(self, shard: int) -> bool:
+    def claim(self, shard: int | str, *, wait: bool = False) -> bool:
         """Whether the shard is now this store's to make; False where another process makes it.
 
         Raises:
             OSError: if the lock cannot be written.
         """
-        return self._claims.take(str(shard))
+        if (lock := _locked(self.path / ".locks" / str(shard), wait)) is not None:
+            self._claims[shard] = lock
+        return lock is not None
 
-    def release(self, shard: int) -> None:
+    def release(self, shard: int | str) -> None:
         """Lets others have the shard."""
-        self._claims.release(str(shard))
+        if shard in self._claims:
+            self._claims.pop(shard).release(force=True)
 
     def being_made(self) -> list[int]:
-        """The shards that are claimed at this moment."""
-        return sorted(int(name) for name in self._claims.held() if name.isdecimal())
+        """The shards that are claimed at this moment, here or elsewhere, as far as this process may tell."""
+        found = []
+        for path in (self.path / ".locks").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                if (lock := _locked(path)) is None:
+                    found.append(int(path.name))
+                else:
+                    lock.release(force=True)
+        return sorted(found)
 
     def remove_leftovers(self) -> None:
         """Removes what processes have left of shards that they were killed at."""
@@ -208,7 +219,8 @@ class Store:
 
     def close(self) -> None:
         """Gives up all claims."""
-        self._claims.release_all()
+        for shard in list(self._claims):
+            self.release(shard)
 
     def __enter__(self) -> Store:
         return self
@@ -230,35 +242,28 @@ class Store:
             root = description.read(self.path)
         except description.Damaged:
             root, state = None, "damaged"
-        if root is not None:
-            self._refuse_other(root)
-        else:
+        advice = "choose another --out or replace it with --overwrite"
+        if root is None:
             present = {entry.name for entry in shards.iterdir()} if shards.is_dir() else set()
-            known = {"zarr.json", *self._names}
-            if foreign := sorted(name for name in present - known if not atomic.is_leftover(name)):
-                raise ValueError(
-                    f"{self.path}/zarr.json is {state} and the shard {foreign[0]} is not of this spec; "
-                    "choose another --out or replace the store with --overwrite"
-                )
+            for name in sorted(present - {"zarr.json", *self._names}):
+                if not atomic.is_leftover(name):
+                    raise ValueError(
+                        f"{self.path}/zarr.json is {state} and the shard {name} is not of this spec; {advice}"
+                    )
+        elif root["fingerprint"] != self.spec.fingerprint:
+            change = description.first_difference(root["spec"], self.spec.to_table()) or "it differs"
+            raise ValueError(f"{self.path} was made by another spec: {change}; {advice}")
+        elif root["made_by"]["numbers"] != self.numbers:
+            change = description.first_difference(root["made_by"]["numbers"], self.numbers)
+            raise ValueError(f"{self.path} was made by other versions, whose last digits differ: {change}; {advice}")
         shards.mkdir(exist_ok=True)
         description.write_group(shards, {})
         if root is None:
             table, fingerprint = self.spec.to_table(), self.spec.fingerprint
-            root = {"spec": table, "fingerprint": fingerprint, "made_by": self.provenance}
-            description.write(self.path, root)
-
-    def _refuse_other(self, root: Mapping[str, Any]) -> None:
-        advice = "choose another --out or replace it with --overwrite"
-        if root["fingerprint"] != self.spec.fingerprint:
-            change = description.first_difference(root["spec"], self.spec.to_table()) or "it differs"
-            raise ValueError(f"{self.path} was made by another spec: {change}; {advice}")
-        theirs = root["made_by"]["numbers"]
-        if theirs != self.numbers:
-            change = description.first_difference(theirs, self.numbers)
-            raise ValueError(f"{self.path} was made by other versions, whose last digits differ: {change}; {advice}")
+            description.write(self.path, {"spec": table, "fingerprint": fingerprint, "made_by": self.provenance})
 
     def _discard(self) -> None:
-        if any(name != _ROOT for name in self._claims.held()):
+        if self.being_made():
             raise ValueError(f"{self.path}: another process is working on this store; it is not overwritten")
         with contextlib.suppress(FileNotFoundError):
             (self.path / "zarr.json").unlink()
@@ -266,5 +271,15 @@ class Store:
             (self.path / "shards").rename(self.path / f"{_DISCARDED}{uuid.uuid4().hex}")
 
 
-def _is_ours(name: str) -> bool:
-    return name in _OURS or name.startswith(_DISCARDED) or atomic.is_leftover(name)
+def _locked(path: pathlib.Path, wait: bool = False) -> filelock.BaseFileLock | None:
+    """The lock of a file, taken; None where it is held elsewhere."""
+    # Not one lock for each thread: whichever thread ends a sweep gives up what all of them hold.
+    lock = filelock.FileLock(path, thread_local=False, fallback_to_soft=False)
+    try:
+        lock.acquire(blocking=wait)
+    except filelock.Timeout:
+        return None
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+    return lock

@@ -8,7 +8,7 @@ A template holds arrays under the names of a problem file, some of which may be 
 
 These are drawn anew for every seed: those of seed s from the key fold_in(key(s), 2^31 + j), with j the position of the
 field among features, true_reward, proxy_reward and initial_params. A draw depends on its seed alone, never on the
-other points of the sweep.
+other points of the sweep. What is wrong is refused by a ValueError that names the key or entry.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -26,8 +26,7 @@ import numpy as np
 from pgdyn import construct, validate
 from pgdyn.batch import Batch
 from pgdyn.io import problem_file, tables
-from pgdyn.problem import Problem, require_single
-from pgdyn.sweep.field import FIELDS, Index
+from pgdyn.sweep.axis import FIELDS, Index
 
 _AXES = {  # of each array; P may be missing where there is one prompt
     "features": ("prompts", "outputs", "dimension"),
@@ -43,39 +42,12 @@ _DRAWN = ("features", "true_reward", "proxy_reward", "initial_params")
 _STREAM = 2**31  # keeps the draws of a problem apart from those of a sampled run, which folds small counts into its key
 
 
-@dataclasses.dataclass(frozen=True)
-class Draw:
+class Draw(NamedTuple):
     """A distribution of independent entries: "uniform" on [a, b), or "normal" with mean a and deviation b."""
 
     distribution: str
     a: float
     b: float
-
-    @classmethod
-    def from_table(cls, uniform: Any = None, normal: Any = None) -> Draw:
-        """The distribution of a field's table, which names one.
-
-        Raises:
-            ValueError: if it names none or two, or its numbers are wrong.
-
-        Example:
-            >>> Draw.from_table(uniform=[-1, 1])
-            Draw(distribution='uniform', a=-1.0, b=1.0)
-        """
-        if (uniform is None) == (normal is None):
-            raise ValueError("a distribution is one of uniform, normal, with its two numbers")
-        name, numbers = ("normal", normal) if uniform is None else ("uniform", uniform)
-        pair = validate.as_floats(name, numbers)
-        if pair.shape != (2,):
-            wanted = "[low, high]" if name == "uniform" else "[mean, standard deviation]"
-            raise ValueError(validate.refusal(name, (), numbers, f"it must be {wanted}"))
-        validate.require_finite(name, pair)
-        a, b = pair.tolist()
-        if name == "uniform" and not a < b:
-            raise ValueError(f"uniform is [{a:g}, {b:g}]; low must be below high")
-        if name == "normal" and not b > 0:
-            raise ValueError(f"normal has standard deviation {b:g}; it must be positive")
-        return cls(name, a, b)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -98,31 +70,13 @@ class Template:
     sizes: dict[str, int]
 
     @classmethod
-    def from_problem(cls, problem: Problem | Batch) -> Template:
-        """The template of one problem.
-
-        Raises:
-            ValueError: on a batch.
-        """
-        if isinstance(problem, Batch):
-            raise ValueError(f"problem is a batch of {len(problem)}; a sweep takes one problem and makes the batch")
-        require_single(problem, "a sweep")
-        arrays = problem_file.problem_arrays(problem)
-        return cls(arrays, {}, _sizes(arrays, {}, {}))
-
-    @classmethod
     def from_table(cls, table: Mapping[str, Any]) -> Template:
-        """The template of a spec file's [problem] entry, or of a mapping with the same keys.
-
-        Raises:
-            ValueError: naming the key or entry that is wrong.
-        """
+        """The template of a spec file's [problem] entry, or of a mapping with the same keys."""
         # A mapping from Python may hold arrays where a file holds lists.
         rest = {key: value.tolist() if hasattr(value, "tolist") else value for key, value in table.items()}
-        given = {}
-        for key in _SIZES:
-            if key in rest:
-                given[key] = validate.count(key, rest.pop(key), minimum=1, maximum=_MOST_NUMBERS)
+        given = {
+            key: validate.count(key, rest.pop(key), minimum=1, maximum=_MOST_NUMBERS) for key in _SIZES if key in rest
+        }
         draws = {}
         for key in [key for key, value in rest.items() if isinstance(value, Mapping)]:
             if key not in _DRAWN and key in FIELDS:
@@ -131,18 +85,14 @@ class Template:
                 raise ValueError(f"the key {key} is a distribution; write it as FIELD = {{{key} = [.., ..]}}")
             validate.refuse_unknown({key: None}, _DRAWN)
             with tables.within(key):
-                draws[key] = tables.build(Draw.from_table, rest.pop(key))
+                draws[key] = tables.build(_draw, rest.pop(key))
         arrays, _ = problem_file.table_arrays(rest, complete="true_reward" not in draws)
         for key in draws:
             if key in arrays:
                 raise ValueError(f"{key} is given twice")
         if "initial_params" in draws and "initial_policy" in arrays:
             raise ValueError("give initial_params or initial_policy, not both: each of them sets the start")
-        sizes = _sizes(arrays, draws, given)
-        for key, size in given.items():
-            if sizes.get(key) != size:
-                raise ValueError(f"{key} is {size}, but the arrays have {sizes.get(key, 'no features')}")
-        return cls(arrays, draws, sizes)
+        return cls(arrays, draws, _sizes(arrays, draws, given))
 
     def to_table(self) -> dict[str, Any]:
         """A table that `from_table` reads back to the same bits."""
@@ -155,11 +105,7 @@ class Template:
         return "dimension" in self.sizes
 
     def field_shape(self, base: str) -> tuple[int, ...]:
-        """The shape that an index into the field refers to.
-
-        Raises:
-            ValueError: if the template has no such field, with the reason.
-        """
+        """The shape that an index into the field refers to."""
         if base in self.arrays:
             return self.arrays[base].shape
         if base == "features" and not self.has_features:
@@ -169,7 +115,7 @@ class Template:
                 raise ValueError(f"the problem starts from {other}, so no field takes {one}")
         if base in ("proxy_reward", "initial_policy") and base not in self.draws:
             return self.field_shape("true_reward")
-        axes = self._axes(base)
+        axes = _axes(base, self.has_features)
         return tuple(self.sizes[axis] for axis in axes if axis != "prompts" or self.sizes[axis] > 1 or len(axes) == 1)
 
     def batch(
@@ -184,9 +130,6 @@ class Template:
             size: N.
             entries: (field, index, values [N] or [N, ...]) to set, one after another.
             seeds: [N] for the distributions; None where there are none.
-
-        Raises:
-            ValueError: from the problem's constructor.
         """
         own: dict[str, np.ndarray] = {}  # fields that differ between problems, [N, ...]
         if self.draws:
@@ -204,9 +147,6 @@ class Template:
         if policies:
             own["initial_policy"] = _renormalised(self._base(own, "initial_policy", size), policies)
         return self._build(own, size)
-
-    def _axes(self, base: str) -> tuple[str, ...]:
-        return ("dimension",) if base == "initial_params" and self.has_features else _AXES[base]
 
     def _base(self, own: Mapping[str, np.ndarray], base: str, size: int) -> np.ndarray:
         """[N, ...], what an entry of the field is set in."""
@@ -230,7 +170,8 @@ class Template:
     def _build(self, own: Mapping[str, np.ndarray], size: int) -> Batch:
         arrays: dict[str, Any] = {name: array for name, array in self.arrays.items() if name not in own}
         for name, array in own.items():
-            short = name in _AXES and array.ndim == len(self._axes(name)) and "prompts" in self._axes(name)
+            axes = _axes(name, self.has_features)
+            short = "prompts" in axes and array.ndim == len(axes)
             arrays[name] = array[:, None] if short else array  # [N, K] lacks the axis of prompts
         lead = (size,) if "true_reward" in own else ()
         shape = (self.sizes["prompts"], self.sizes["outputs"])
@@ -280,25 +221,47 @@ def _renormalised(base: np.ndarray, entries: Sequence[tuple[Index, np.ndarray]])
     return np.where(touched & ~fixed, scaled, policy)
 
 
+def _axes(base: str, linear: bool) -> tuple[str, ...]:
+    return ("dimension",) if base == "initial_params" and linear else _AXES.get(base, ())
+
+
+def _draw(uniform: Any = None, normal: Any = None) -> Draw:
+    if (uniform is None) == (normal is None):
+        raise ValueError("a distribution is one of uniform, normal, with its two numbers")
+    name, numbers = ("normal", normal) if uniform is None else ("uniform", uniform)
+    pair = validate.as_floats(name, numbers)
+    if pair.shape != (2,):
+        wanted = "[low, high]" if name == "uniform" else "[mean, standard deviation]"
+        raise ValueError(validate.refusal(name, (), numbers, f"it must be {wanted}"))
+    validate.require_finite(name, pair)
+    a, b = pair.tolist()
+    if name == "uniform" and not a < b:
+        raise ValueError(f"uniform is [{a:g}, {b:g}]; low must be below high")
+    if name == "normal" and not b > 0:
+        raise ValueError(f"normal has standard deviation {b:g}; it must be positive")
+    return Draw(name, a, b)
+
+
 def _sizes(arrays: Mapping[str, np.ndarray], draws: Mapping[str, Draw], given: Mapping[str, int]) -> dict[str, int]:
     """The sizes that the arrays have, and where they leave one open that is given."""
     linear = "features" in arrays or "features" in draws
-    found: dict[str, list[int]] = {size: [] for size in _SIZES}
+    found: dict[str, int] = {}
     for name, array in arrays.items():
-        axes = ("dimension",) if name == "initial_params" and linear else _AXES.get(name, ())
+        axes = _axes(name, linear)
         for axis, length in zip(axes[len(axes) - array.ndim :], array.shape, strict=False):
-            found[axis].append(length)
-    sizes = {axis: max(lengths) if axis == "prompts" else lengths[0] for axis, lengths in found.items() if lengths}
-    if sizes.get("prompts", 1) == 1:
-        sizes["prompts"] = given.get("prompts", 1)
-    sizes = {axis: sizes[axis] if axis in sizes else given[axis] for axis in _SIZES if axis in sizes or axis in given}
-    if "outputs" not in sizes:
-        raise ValueError("the key outputs is missing: every array is random, so it must say how many outputs there are")
-    if linear and "dimension" not in sizes:
-        raise ValueError("the key dimension is missing: the features are random, so it must say how many there are")
-    if not linear:
-        sizes.pop("dimension", None)
+            if axis == "prompts" or axis not in found:
+                found[axis] = max(length, found.get(axis, 1))
+    if found.get("prompts", 1) == 1:
+        found["prompts"] = given.get("prompts", 1)
+    found = {**given, **found}
+    sizes = {key: found[key] for key in _SIZES if key in found and (linear or key != "dimension")}
+    for key in ("outputs", "dimension") if linear else ("outputs",):
+        if key not in sizes:
+            raise ValueError(f"the key {key} is missing: the arrays are random, so it must say how many there are")
     if math.prod(sizes.values()) > _MOST_NUMBERS:
         listed = ", ".join(f"{axis} is {size}" for axis, size in sizes.items())
         raise ValueError(f"{listed}; a problem of a sweep has at most 1e9 numbers")
+    for key, size in given.items():
+        if sizes.get(key) != size:
+            raise ValueError(f"{key} is {size}, but the arrays have {sizes.get(key, 'no features')}")
     return sizes

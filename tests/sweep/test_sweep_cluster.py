@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import sweep_cases as cases
 
+from pgdyn import compilation_cache
 from pgdyn.sweep import SweepStopped, cluster, engine, load_spec, run_sweep
 
 psutil = pytest.importorskip("psutil")
@@ -135,10 +136,12 @@ def test_a_worker_of_another_version_is_refused(slow):
 
 
 def test_local_workers_write_the_same_store(slow, undisturbed, tmp_path):
-    store = tmp_path / "store"
-    done = cases.run("sweep", slow, "--out", store, "--workers", "2")
+    store, cache = tmp_path / "store", tmp_path / "cache"
+    environment = os.environ | {compilation_cache.VARIABLE: str(cache)}
+    done = cases.run("sweep", slow, "--out", store, "--workers", "2", env=environment)
     assert done.returncode == 0, done.stderr
     assert cases.contents(store) == undisturbed
+    assert list(cache.rglob("*-cache"))  # by the workers: the process that was asked compiles nothing
 
 
 @pytest.mark.parametrize("moment", ["the cluster starts", "half a second later", "the first shard is done"])

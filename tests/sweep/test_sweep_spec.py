@@ -283,6 +283,10 @@ def test_a_bad_command_line_gets_one_sentence(arguments, words, tmp_path, monkey
             ),
             "the objective is given twice",
         ),
+        (
+            lambda: sampled(Flow(1.0, objective=pgdyn.Objective(kl=[0.1, 0.2]))),
+            "objective.kl must be a single number in a sweep",
+        ),
         (lambda: Spec("none.toml", [Axis.seeds(2)], Flow(1.0)), "there is no such file"),
         (lambda: Spec(3, [Axis.seeds(2)], Flow(1.0)), "problem is 3"),
         (lambda: Spec({"true_reward": [0.0, 1.0]}, [], Flow(1.0)), "axes is empty"),
