@@ -18,15 +18,17 @@ from numpy.polynomial import legendre
 from pgdyn.exact import plane, reach
 from pgdyn.exact.plane import Point
 from pgdyn.exact.reach import Prompts, known
+from pgdyn.reduction import along
 
-MOST_PANELS = 1024
-HORIZON = 1e300  # a later time is never
+MOST_TRIED = 4096
+MOST_KEPT = 1024  # panels that derivatives are taken over
+HORIZON = 1e306  # a later time is never
 _NODES = 12
 _MISS = 1e-14  # that a panel adds, of the time until then
-_FOLDS = 16.0  # by which some x may grow or fall in a panel, at its first pace
+_FOLDS, _FOLDS_UNEVEN = 4.0, 1.0  # that some x may change by in a panel, at its first pace; with a negative gain
 _SAFETY, _SHRINK, _GROWTH = 0.9, 0.1, 8.0
 _FLAT = 1e-14  # of the true reward's range: a value so near to the target cannot be told from it
-_NEWTON, _POLISH = 12, 2
+_NEWTON = 12  # steps on a polynomial
 
 _points, _weights = legendre.leggauss(_NODES)
 _FRACTIONS, _WEIGHTS = (1 + _points) / 2, _weights / 2
@@ -49,8 +51,8 @@ class Where(NamedTuple):
         over: [N], whether the next panel holds what is looked for, or there is none.
         low: [N], a fraction of the next panel (of its tau, or of its time) at which V is below the target.
         high: [N], one at which it is not; 0 where the target is not reached in it.
-        ends: [MOST_PANELS, P, N], where panels ended; None where that is not asked for.
-        times: [MOST_PANELS, N], when they did.
+        ends: [MOST_KEPT, P, N], where panels ended; None where that is not asked for.
+        times: [MOST_KEPT, N], when they did.
     """
 
     time: Array
@@ -84,7 +86,7 @@ def slope(prompts: Prompts, here: Point) -> Array:
 
 def nodes(prompts: Prompts, base: Float[Array, "P K N"], length: Float[Array, "P N"]) -> Point:
     """Every prompt at the nodes of the panel from `base` on."""
-    return plane.at(prompts, base, length[:, None] * _FRACTIONS[:, None])
+    return plane.at(prompts, base, length[:, None] * _FRACTIONS[None, :, None])
 
 
 def integral(prompts: Prompts, base: Float[Array, "P K N"], length: Float[Array, "P N"]) -> Float[Array, "P N"]:
@@ -98,7 +100,7 @@ def begin(prompts: Prompts, record: bool) -> Where:
     here = plane.at(prompts, base, tau)
     time, count = tau[0], jnp.zeros(tau.shape[1:], jnp.int32)
     length = jnp.min(base, axis=1) / 4
-    ends = jnp.zeros((MOST_PANELS, *tau.shape)) if record else None
+    ends = jnp.zeros((MOST_KEPT, *tau.shape)) if record else None
     over = ~jnp.any(prompts.moves, axis=0)
     value, rise = mean_value(prompts, here), slope(prompts, here)
     times = None if ends is None else ends[:, 0]
@@ -110,21 +112,22 @@ def go(prompts: Prompts, start: Where, end: Float[Array, " N"], goal: Float[Arra
     alone, moves = prompts.gains.shape[0] == 1, prompts.moves
     width = jnp.max(prompts.true_reward, axis=(0, 1)) - jnp.min(prompts.true_reward, axis=(0, 1))
     uneven = jnp.any(prompts.gains < 0, axis=1)
+    folds = jnp.where(uneven, _FOLDS_UNEVEN, _FOLDS)
 
     def unfinished(where: Where) -> Array:
-        return jnp.any(~where.over & (where.tried < MOST_PANELS))
+        return jnp.any(~where.over & (where.tried < MOST_TRIED))
 
     def step(where: Where) -> Where:
         length = jnp.minimum(where.length, plane.next_crossing(prompts, where.base))
         inner = nodes(prompts, where.base, length)
         whole = length * jnp.tensordot(_WEIGHTS, inner.mass, axes=(0, 1))
         last = length * jnp.max(jnp.abs(jnp.tensordot(_TO_LEGENDRE[-2:], inner.mass, axes=(1, 1))), axis=0)
-        miss = last / whole * last / (where.time / prompts.rate + whole)
+        miss = last / whole * last / (where.time[None] / prompts.rate + whole)
         bad = moves & ~(miss <= _MISS)
         factor = _SAFETY * (_MISS / jnp.maximum(miss, 1e-40)) ** (1 / (2 * _NODES))
         factor = jnp.clip(jnp.where(jnp.isnan(factor), 0.0, factor), _SHRINK, _GROWTH)
         duration = jnp.min(jnp.where(moves, whole * prompts.rate, jnp.inf), axis=0)
-        own = length if alone else part(prompts, where.base, length, inner.mass, duration, polish=_POLISH)
+        own = length if alone else part(prompts, where.base, length, inner.mass, duration)
         there = plane.at(prompts, where.base, own)
         value, rise = mean_value(prompts, there), slope(prompts, there)
         # Where the best output has a negative gain a policy may come to rest, and then stays what it is.
@@ -136,23 +139,23 @@ def go(prompts: Prompts, start: Where, end: Float[Array, " N"], goal: Float[Arra
                 span = own[0]
             else:
                 at, span = np.linspace(0, 1, _NODES + 2)[1:-1], duration
-                parts = [part(prompts, where.base, own, inner.mass, duration * f, length, polish=0) for f in at]
-                between = plane.at(prompts, where.base, jnp.stack(parts, axis=1))
+                parts = fractions(prompts, length, inner.mass, at[:, None] * duration[None])
+                between = plane.at(prompts, where.base, jnp.minimum(parts * length[:, None], own[:, None]))
             values = jnp.concatenate([where.value[None], mean_value(prompts, between), value[None]])
-            rises = jnp.concatenate([where.slope[None], slope(prompts, between), rise[None]]) * span
+            rises = jnp.concatenate([where.slope[None], slope(prompts, between), rise[None]]) * span[None]
             at = np.concatenate([[0.0], at, [1.0]])
-            found = values[1:] >= goal
+            found = values[1:] >= goal[None]
             hit, first = jnp.any(found, axis=0), jnp.argmax(found, axis=0)
-            near = goal - jnp.maximum(values[:-1], values[1:]) <= _FLAT * width
+            near = goal[None] - jnp.maximum(values[:-1], values[1:]) <= _FLAT * width[None]
             peaks = _peaks(values, rises, np.diff(at)[:, None])
-            before = ~hit | (jnp.arange(len(at) - 1)[:, None] <= first)
-            doubtful = jnp.any(before & ~found & (peaks >= goal) & ~near, axis=0)
+            before = ~hit[None] | (jnp.arange(len(at) - 1)[:, None] <= first[None])
+            doubtful = jnp.any(before & ~found & (peaks >= goal[None]) & ~near, axis=0)
             low, high = (jnp.where(hit, jnp.asarray(edge)[first], 0.0) for edge in (at[:-1], at[1:]))
             over = over | hit | (jnp.sum(prompts.weights * there.ceiling, axis=0) < goal)
         else:
             low, high = where.low, where.high
         refused = jnp.any(bad, axis=0) | doubtful
-        shorter = jnp.where(bad, length * jnp.minimum(factor, 0.5), jnp.where(doubtful, length / 4, length))
+        shorter = jnp.where(bad, length * jnp.minimum(factor, 0.5), jnp.where(doubtful[None], length / 4, length))
         ended = where._replace(length=own, over=over, low=low, high=high)
         scaling = reach.power_of_two(1 / jnp.min(there.x, axis=1))
         went = where._replace(
@@ -160,15 +163,15 @@ def go(prompts: Prompts, start: Where, end: Float[Array, " N"], goal: Float[Arra
             base=jnp.minimum(there.x * scaling[:, None], plane.ABSENT),
             scale=where.scale * scaling,
             tau=where.tau + own / where.scale,
-            length=jnp.where(moves, jnp.minimum(length * factor, _FOLDS / there.pace), length) * scaling,
+            length=jnp.where(moves, jnp.minimum(length * factor, folds / there.pace), length) * scaling,
             value=value,
             slope=rise,
             kept=where.kept + 1,
         )
-        still = where.over | (where.tried >= MOST_PANELS)
+        still = where.over | (where.tried >= MOST_TRIED)
         advanced = ~(still | refused | over)
         if where.ends is not None and where.times is not None:
-            lanes, rows = jnp.arange(advanced.size), jnp.where(advanced, where.kept, MOST_PANELS)
+            lanes, rows = jnp.arange(advanced.size), jnp.where(advanced, where.kept, MOST_KEPT)
             went = went._replace(
                 ends=where.ends.at[rows, :, lanes].set(went.tau.T, mode="drop"),
                 times=where.times.at[rows, lanes].set(went.time, mode="drop"),
@@ -179,7 +182,7 @@ def go(prompts: Prompts, start: Where, end: Float[Array, " N"], goal: Float[Arra
         new = went._replace(ends=None, times=None)
         for condition, choice in reversed(choices):
             choice = choice._replace(ends=None, times=None)
-            new = jax.tree.map(lambda a, b, c=condition: jnp.where(c, a, b), choice, new)
+            new = jax.tree.map(lambda a, b, c=condition: jnp.where(along(c, a), a, b), choice, new)
         tried = jnp.where(still, where.tried, where.tried + 1)
         return new._replace(tried=tried, ends=went.ends, times=went.times)
 
@@ -189,39 +192,34 @@ def go(prompts: Prompts, start: Where, end: Float[Array, " N"], goal: Float[Arra
 def part(
     prompts: Prompts,
     base: Float[Array, "P K N"],
-    most: Float[Array, "P N"],
+    length: Float[Array, "P N"],
     mass: Float[Array, "P J N"],
     duration: Float[Array, " N"],
-    panel: Float[Array, "P N"] | None = None,
-    *,
-    polish: int,
 ) -> Float[Array, "P N"]:
-    """How far every prompt goes in a given time within a panel.
+    """How far every prompt goes in a given time within the panel from `base` on, of whose nodes Z is `mass`.
 
-    Newton's method on the integral of the polynomial through the nodes, then `polish` times on the integral itself.
-
-    Args:
-        prompts: the problems.
-        base: where the panel begins.
-        most: how far it is at most.
-        mass: Z at the nodes.
-        duration: the time.
-        panel: the length that the nodes belong to; None for `most`.
-        polish: steps with an integral of their own: each squares the error, which is 1e-8 before.
+    The polynomial through the nodes tells it to 1e-8; two Newton steps with integrals of their own tell the rest.
     """
-    panel = most if panel is None else panel
-    wanted = duration / prompts.rate
-    coefficients = jnp.tensordot(_TO_LEGENDRE, mass, axes=(1, 1))
-    whole = coefficients[0] * panel
-    fraction = jnp.clip(wanted / whole, 0.0, 1.0)
-    for _ in range(_NEWTON):
+    wanted = duration[None] / prompts.rate
+    own = fractions(prompts, length, mass, duration[None])[:, 0] * length
+    for _ in range(2):
+        excess = integral(prompts, base, own) - wanted
+        own = jnp.clip(own - excess / plane.at(prompts, base, own).mass, 0.0, length)
+    return jnp.where(prompts.moves, own, 0.0)
+
+
+def fractions(
+    prompts: Prompts, length: Float[Array, "P N"], mass: Float[Array, "P J N"], durations: Float[Array, "M N"]
+) -> Float[Array, "P M N"]:
+    """The fractions of a panel that every prompt goes in given times, by the polynomial through its nodes."""
+    coefficients = jnp.tensordot(_TO_LEGENDRE, mass, axes=(1, 1))[:, :, None] * length[None, :, None]
+    wanted = durations[None] / prompts.rate[:, None]
+
+    def refine(_: Any, fraction: Array) -> Array:
         total, density = _polynomial(coefficients, fraction)
-        fraction = jnp.clip(fraction - (total * panel - wanted) / (density * panel), 0.0, 1.0)
-    length = jnp.minimum(fraction * panel, most)
-    for _ in range(polish):
-        excess = integral(prompts, base, length) - wanted
-        length = jnp.clip(length - excess / plane.at(prompts, base, length).mass, 0.0, most)
-    return jnp.where(prompts.moves, length, 0.0)
+        return jnp.clip(fraction - (total - wanted) / density, 0.0, 1.0)
+
+    return jax.lax.fori_loop(0, _NEWTON, refine, jnp.clip(wanted / coefficients[0], 0.0, 1.0))
 
 
 def elapsed(prompts: Prompts, where: Where, tau: Float[Array, "P N"]) -> Float[Array, "P N"]:
@@ -233,18 +231,19 @@ def elapsed(prompts: Prompts, where: Where, tau: Float[Array, "P N"]) -> Float[A
 
     def add(total: Array, ends: tuple[Array, Array, Array]) -> tuple[Array, None]:
         number, begin, end = ends
-        begin = jnp.where(number <= where.kept, begin, 0.0)
-        end = jnp.where(number < where.kept, end, jnp.where(number == where.kept, tau, 0.0))
-        points = begin[:, None] + (end - begin)[:, None] * _FRACTIONS[:, None]
+        kept = where.kept[None]
+        begin = jnp.where(number <= kept, begin, 0.0)
+        end = jnp.where(number < kept, end, jnp.where(number == kept, tau, 0.0))
+        points = begin[:, None] + (end - begin)[:, None] * _FRACTIONS[None, :, None]
         mass = plane.at(prompts, plane.start(prompts), points).mass
         return total + (end - begin) * jnp.tensordot(_WEIGHTS, mass, axes=(0, 1)), None
 
     begins = jnp.concatenate([jnp.zeros_like(where.ends[:1]), where.ends[:-1]])
-    numbers = jnp.arange(MOST_PANELS)
+    numbers = jnp.arange(MOST_KEPT, dtype=jnp.int32)
     return jax.lax.scan(add, jnp.zeros_like(tau), (numbers, *known((begins, where.ends))))[0]
 
 
-def _polynomial(coefficients: Float[Array, "J P N"], fraction: Array) -> tuple[Array, Array]:
+def _polynomial(coefficients: Float[Array, "J P 1 N"], fraction: Float[Array, "P M N"]) -> tuple[Array, Array]:
     """The Legendre series on [0, 1] at a fraction: its integral from 0, and itself."""
     x = 2 * fraction - 1
     before, now = jnp.ones_like(x), x

@@ -32,8 +32,8 @@ _CLOSE = 1e-8  # of a step in q; the error that is left is about its square
 _MOST = 100
 _LARGEST = 690.0  # e^q is finite
 _NEAR = 1e-12  # of x: a crossing so near is passed
-_REST = 1e-14
-ABSENT = 1e300  # x of an output of no weight; it no longer moves
+_REST = 1e-12  # of the pace
+ABSENT = 1e306  # x of an output of no weight; it no longer moves
 
 
 class Point(NamedTuple):
@@ -178,7 +178,8 @@ def _root(prompts: Prompts, base: Array, tau: Array) -> _Root:
     _, q, _ = jax.lax.while_loop(unfinished, refine, (0, guess, jnp.ones((), bool)))
     q = known(q)
     missing, slope = excess(q)
-    return _Root(leader, position(q - missing / slope))  # derivatives, of the first order, pass through this step
+    step = missing / known(slope)
+    return _Root(leader, position(q - (step - known(step))))  # derivatives alone pass through the step
 
 
 def _beside(leaf: Array, axes: int) -> Array:

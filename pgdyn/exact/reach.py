@@ -72,7 +72,7 @@ def gains_and_misfit(features: Float[Array, "P K D"]) -> tuple[Float[Array, "P K
     total = jnp.sum(off, axis=1, keepdims=True) / (2 * (outputs - 1))
     b = (off - total) / (outputs - 2)
     gains = norms - 2 * b
-    form = b[:, :, None] + b[:, None, :] + gains[:, :, None] * jnp.eye(outputs)
+    form = b[:, :, None] + b[:, None, :] + gains[:, :, None] * jnp.eye(outputs)[None]
     misfit = jnp.max(jnp.abs(own - form))
     gains = jnp.where(jnp.abs(gains) <= CLOSE * size, 0.0, gains)
     return gains, jnp.maximum(misfit, _coupling(gram)) / size

@@ -65,7 +65,7 @@ def hitting_time(problem: Problem | Batch, target: ArrayLike, *, objective: Obje
         objective: what is climbed; None for the proxy's value alone.
 
     Returns:
-        A number, or [N]: 0 where the start is there already, inf where it never is, or not before 1e300.
+        A number, or [N]: 0 where the start is there already, inf where it never is, or not before 1e306.
 
     Raises:
         ValueError: where there is no exact solution, saying why; on a target that is not finite.
@@ -219,7 +219,7 @@ def _per_problem(batch: Batch, numbers: Any) -> Any:
 
 
 def crossings(problem: Problem, target: float, *, objective: Objective | None = None) -> np.ndarray:
-    """Computes every time before 1e300 at which the true value passes `target`, upward or downward.
+    """Computes every time before 1e306 at which the true value passes `target`, upward or downward.
 
     Args:
         problem: one problem.

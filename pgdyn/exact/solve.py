@@ -27,7 +27,7 @@ def _march_to(prompts: Prompts, times: Array, record: bool) -> tuple[Array, Arra
     def reach(where: Where, time: Array) -> tuple[Where, tuple[Array, Array, Where]]:
         where = march.go(prompts, where._replace(over=at_rest), time, None)
         mass = march.nodes(prompts, where.base, where.length).mass
-        own = march.part(prompts, where.base, where.length, mass, time - where.time, polish=2)
+        own = march.part(prompts, where.base, where.length, mass, time - where.time)
         found = plane.log_policy(prompts, plane.at(prompts, where.base, own), where.scale)
         return where, (jnp.where(where.over, found, jnp.nan), where.tau + own / where.scale, where)
 
@@ -52,7 +52,7 @@ def _log_policies_jvp(primals: Any, tangents: Any) -> Any:
 
 def _moved(prompts: Prompts, where: Where, tau: Array, time: Array) -> Array:
     """tau at `time`, by one Newton step from its value: the implicit function theorem."""
-    excess = march.elapsed(prompts, where, tau) - time / prompts.rate
+    excess = march.elapsed(prompts, where, tau) - time[None] / prompts.rate
     return jnp.where(prompts.moves, tau - excess / known(plane.at(prompts, plane.start(prompts), tau).mass), 0.0)
 
 
@@ -77,7 +77,7 @@ def _march_up(prompts: Prompts, goal: Array, record: bool) -> tuple[Array, Array
     def own(share: Array) -> Array:
         if alone:
             return share[None]
-        return march.part(prompts, where.base, where.length, mass, share, polish=2)
+        return march.part(prompts, where.base, where.length, mass, share)
 
     def refine(carry: Any) -> Any:
         count, low, high, share, moving = carry
@@ -109,10 +109,11 @@ def _hitting_time_jvp(primals: Any, tangents: Any) -> Any:
     def again(prompts: Prompts, goal: Array) -> Array:
         if prompts.gains.shape[0] == 1:
             here = plane.at(prompts, plane.start(prompts), tau)
-            moved = tau - (march.mean_value(prompts, here) - goal) / known(march.slope(prompts, here))
+            moved = tau - ((march.mean_value(prompts, here) - goal) / known(march.slope(prompts, here)))[None]
             return (march.elapsed(prompts, where, moved) * prompts.rate)[0]
         here = plane.at(prompts, plane.start(prompts), _moved(prompts, where, tau, time))
         return time - (march.mean_value(prompts, here) - goal) / known(march.slope(prompts, here))
 
     _, tangent = jax.jvp(again, primals, tangents)
-    return time, jnp.where(jnp.isfinite(time) & (time > 0), tangent, 0.0)
+    told = jnp.where(where.kept < march.MOST_KEPT, tangent, jnp.nan)
+    return time, jnp.where(jnp.isfinite(time) & (time > 0), told, 0.0)

@@ -1,0 +1,258 @@
+"""The exact solution against SciPy's integrator, golden values, and itself told otherwise."""
+
+import exact_cases as cases
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import pgdyn
+from pgdyn import Batch, Problem, exact
+
+COUNT = 24
+GOLDEN = (  # computed with SciPy's DOP853 at 1e-13 and by quadrature in a program of its own
+    (0.05, 33564.72913299, 16.70018043835),
+    (0.10, 1076.90505700, 11.99820605721),
+    (0.15, 139.66901884519, 10.05709073627),
+)
+
+
+@pytest.mark.parametrize(("rare", "on_truth", "on_proxy"), GOLDEN)
+def test_the_paper_s_problems(rare, on_truth, on_proxy):
+    problem = Problem.tabular([rare, 0.5, *[(0.5 - rare) / 3] * 3], [1, 0.8, -1, -1, -1])
+    assert float(exact.hitting_time(problem, 0.9)) == pytest.approx(on_truth, rel=2e-12)
+    assert float(exact.hitting_time(problem.with_proxy([1.0, -1, -1, -1, -1]), 0.9)) == pytest.approx(
+        on_proxy, rel=2e-12
+    )
+
+
+@pytest.fixture(scope="module", params=list(cases.CLASSES))
+def batch(request):
+    name = request.param
+    return cases.CLASSES[name](np.random.default_rng([*name.encode()]), COUNT)
+
+
+def test_states_are_those_of_scipy(batch):
+    assert exact.covers(batch).all()
+    times = np.geomspace(0.1, 300.0, COUNT)
+    found = np.exp(exact.log_policy(batch, times))
+    for i in range(COUNT):
+        np.testing.assert_allclose(found[i], cases.scipy_flow(batch[i], times[i])[0], rtol=0, atol=2e-12)
+
+
+def test_hitting_times_are_those_of_scipy(batch):
+    """Targets along the way up, and one above all that is reached."""
+    ends = np.asarray(exact.true_value(batch, 100.0))
+    begins = np.asarray(exact.true_value(batch, 0.0))
+    targets = begins + 0.6 * np.abs(ends - begins)
+    found = exact.hitting_time(batch, targets)
+    for i in range(COUNT):
+        truth = np.asarray(batch.true_reward[i]) * np.asarray(batch.prompt_weights[i])[:, None]
+        event = lambda pi, truth=truth, goal=targets[i]: (pi * truth).sum() - goal  # noqa: E731
+        _, times = cases.scipy_flow(batch[i], 120.0, event)
+        times = times[0][times[0] > 0]
+        if len(times):
+            assert found[i] == pytest.approx(times[0], rel=1e-11, abs=1e-12)
+        else:
+            assert not found[i] <= 119.9  # nan where no end of the march is in sight
+    assert np.isinf(exact.hitting_time(batch, 1.5)).all()
+
+
+def test_the_engine_agrees_on_ten_thousand():
+    batch = cases.tabular(np.random.default_rng(0), 10_000, 5)
+    ends = pgdyn.flow_many(batch, 1e4, rtol=1e-10, atol=1e-13)
+    np.testing.assert_allclose(exact.log_policy(batch, 1e4), ends.log_policy, rtol=0, atol=2e-8)
+    targets = 0.5 * np.asarray(ends.true_value) + 0.5 * np.asarray(exact.true_value(batch, 0.0)) + 1e-3
+    reached = pgdyn.flow_many(batch, 1e4, target=targets, rtol=1e-10, atol=1e-13).hitting_time
+    found = exact.hitting_time(batch, targets)
+    late = (found > 1e4) & np.isinf(reached)
+    np.testing.assert_allclose(np.where(late, 1.0, found), np.where(late, 1.0, reached), rtol=3e-9)
+
+
+# ---------------------------------------------------------------- extremes
+
+
+@pytest.mark.parametrize("size", [1e-80, 1e-12, 1.0, 1e14])
+def test_time_runs_with_the_rewards(size):
+    problem = Problem.tabular([0.05, 0.5, 0.15, 0.15, 0.15], size * np.array([1, 0.8, -1, -1, -1]))
+    assert float(exact.hitting_time(problem, 0.9 * size)) * size == pytest.approx(33564.72913298877, rel=2e-12)
+
+
+@pytest.mark.parametrize("rare", [1e-10, 1e-20, 1e-60, 1e-99])
+def test_escapes_of_any_length(rare):
+    """The corner law's constant where the start is rare: T p^3 -> 135/128 (theory C1, F1), two bad outputs."""
+    problem = Problem.tabular([rare, 0.5, 0.25 - rare / 2, 0.25 - rare / 2], [1, 0.8, -1, -1])
+    assert float(exact.hitting_time(problem, 0.9)) * rare**3 == pytest.approx(135 / 128, rel=1e-8)
+    benign = float(exact.hitting_time(problem.with_proxy([1.0, -1, -1, -1]), 0.9))
+    assert benign * rare == pytest.approx(0.3675974305336, rel=1e-8)
+
+
+def test_a_start_of_1e_300():
+    problem = Problem.tabular([1e-300, 0.5, 0.25, 0.25], [1, -1, -1, -1])
+    assert float(exact.hitting_time(problem, 0.9)) * 1e-300 == pytest.approx(0.3675974305336, rel=1e-10)
+
+
+def test_ties_and_equal_rewards():
+    tied = Problem.tabular([0.1, 0.2, 0.3, 0.4], [1, 1, 0, 0])
+    found = exact.log_policy(tied, 1e9)
+    np.testing.assert_allclose(found, pgdyn.flow(tied, 1e9, rtol=1e-12, atol=1e-13).log_policy[-1], rtol=1e-9)
+    same = Problem.tabular([0.1, 0.2, 0.3, 0.4], [2, 2, 2, 2])
+    np.testing.assert_allclose(np.exp(exact.log_policy(same, 1e9)), [[0.1, 0.2, 0.3, 0.4]], rtol=1e-15)
+    assert np.isinf(exact.hitting_time(same, 2.1)) and exact.hitting_time(same, 2.0) == 0
+    assert np.isinf(exact.hitting_time(Problem.tabular([1.0], [1]), 2.0))
+
+
+def test_outputs_that_do_not_move():
+    """Features 0: gains of 0, and the sum's other form."""
+    problem = Problem.linear([[1.0, 0], [0, 0], [0, 1], [0, 0]], [1, 0.5, 0, 0.2])
+    assert exact.covers(problem)
+    expected = cases.scipy_flow(problem, 50.0)[0]
+    np.testing.assert_allclose(np.exp(exact.log_policy(problem, 50.0)), expected, atol=1e-12)
+    still = Problem.linear([[1.0, 2]] * 3, [1, 0, 0])
+    np.testing.assert_allclose(np.exp(exact.log_policy(still, 1e6)), np.full((1, 3), 1 / 3), rtol=1e-14)
+
+
+def test_a_middle_output_that_is_best_is_never_chosen():
+    """Features on a line: the flow comes to rest between outputs, where t may be anything."""
+    problem = Problem.linear([[-1.0], [0.1], [1.0]], [0.0, 1.0, 0.1], initial_params=[0.7])
+    late, later = (exact.log_policy(problem, t) for t in (1e4, 1e200))
+    np.testing.assert_allclose(np.exp(late), cases.scipy_flow(problem, 1e4)[0], atol=1e-11)
+    np.testing.assert_allclose(late, later, rtol=1e-11)
+    assert np.isinf(exact.hitting_time(problem, 0.99))
+
+
+# ---------------------------------------------------------------- the way, not only its ends
+
+
+def test_a_transient_peak_is_found():
+    problem = Problem.tabular([0.2, 0.3, 0.5], [-0.3, 0.8, -0.8], [-0.1, -0.4, -0.7])
+    up, down = exact.crossings(problem, -0.066)
+    assert up == pytest.approx(float(exact.hitting_time(problem, -0.066)), rel=1e-12)
+    for time, rise in ((up, 1), (down, -1)):
+        before, after = (float(exact.true_value(problem, time * (1 + s))) + 0.066 for s in (-1e-6, 1e-6))
+        assert before * rise < 0 < after * rise
+    times = np.linspace(5, 12, 512)
+    peak = float(np.max(exact.true_value(problem, times)))
+    assert np.isfinite(exact.hitting_time(problem, peak - 1e-5))
+    assert np.isinf(exact.hitting_time(problem, peak + 1e-4)) and exact.crossings(problem, peak + 1e-4).size == 0
+
+
+def test_crossings_are_the_changes_of_sign_along_the_way():
+    random = np.random.default_rng(7)
+    times = np.concatenate([[0.0], np.geomspace(1e-4, 1e7, 4000)])
+    for problem in cases.tabular(random, 8, 5):
+        values = np.asarray(exact.true_value(problem, times))
+        target = float(np.quantile(values, random.uniform(0.2, 0.8)))
+        found = exact.crossings(problem, target)
+        found = found[(found > times[1]) & (found < times[-1])]
+        seen = np.flatnonzero((values[1:-1] < target) != (values[2:] < target)) + 1
+        assert len(found) == len(seen)
+        assert ((times[seen] <= found) & (found <= times[seen + 1])).all()
+
+
+def test_the_staircase_is_walked():
+    random = np.random.default_rng(3)
+    for problem in cases.tabular(random, 12, 5):
+        stairs = exact.staircase(problem)
+        times = np.concatenate([[0.0], np.geomspace(1e-3, 1e12, 3000)])
+        leaders = np.argmax(exact.log_policy(problem, times)[:, 0], axis=-1)
+        walked = leaders[np.concatenate([[True], leaders[1:] != leaders[:-1]])]
+        assert walked.tolist() == stairs.outputs[: len(walked)].tolist()
+        assert stairs.outputs[-1] == np.argmax(problem.proxy_reward[0])
+
+
+@pytest.mark.parametrize("name", ["tabular", "several prompts"])
+def test_a_batch_is_its_problems(name):
+    batch = cases.CLASSES[name](np.random.default_rng(2), COUNT)
+    targets = np.asarray(exact.true_value(batch, 20.0))
+    together = exact.hitting_time(batch, targets), exact.log_policy(batch, 20.0)
+    for i in range(1):
+        alone = exact.hitting_time(batch[i], targets[i]), exact.log_policy(batch[i], [20.0, 0.0])
+        np.testing.assert_allclose(together[0][i], alone[0], rtol=1e-13)
+        np.testing.assert_allclose(together[1][i], alone[1][0], rtol=1e-12)
+        start = pgdyn.policy.log_policy(batch[i], batch[i].initial_params)
+        np.testing.assert_allclose(alone[1][1], start, rtol=1e-13, atol=1e-14)
+
+
+# ---------------------------------------------------------------- derivatives
+
+
+@pytest.mark.parametrize("name", ["tabular", "several prompts"])
+def test_derivatives_of_hitting_times_are_the_differences(name):
+    """Central differences of the exact times themselves, in one direction of every argument at once."""
+    random = np.random.default_rng(11)
+    batch = cases.CLASSES[name](random, 3)
+    for i in range(3):
+        problem = batch[i]
+        goal = jnp.asarray(float(exact.true_value(problem, 5.0)))
+        if not np.isfinite(exact.hitting_time(problem, goal)) or float(exact.hitting_time(problem, goal)) == 0:
+            continue
+        names = ("proxy_reward", "true_reward", "initial_params")
+        arguments = (*(getattr(problem, name) for name in names), goal)
+
+        def time(proxy, truth, start, goal, problem=problem):
+            moved = Problem(
+                problem.features, truth, proxy, start, problem.temperature, problem.prompt_weights, problem.transitions
+            )
+            return exact.hitting_time(moved, goal)
+
+        ways = tuple(jnp.asarray(random.standard_normal(np.shape(a))) for a in arguments)
+        gradient = jax.grad(time, argnums=(0, 1, 2, 3))(*arguments)
+        slope = sum(float(jnp.sum(g * way)) for g, way in zip(gradient, ways, strict=True))
+        ends = [float(time(*(a + s * way for a, way in zip(arguments, ways, strict=True)))) for s in (1e-6, -1e-6)]
+        assert slope == pytest.approx((ends[0] - ends[1]) / 2e-6, rel=2e-5, abs=1e-6)
+
+
+def test_derivatives_of_states_are_the_differences():
+    problem = cases.several_prompts(np.random.default_rng(5), 2)[1]
+
+    def likelihood(proxy, time):
+        return exact.log_policy(problem.with_proxy(proxy), time)[1, 2]
+
+    proxy, time = problem.proxy_reward, jnp.asarray(7.0)
+    by_reward, by_time = jax.grad(likelihood, argnums=(0, 1))(proxy, time)
+    moved = [likelihood(proxy.at[1, 0].add(s), time) for s in (1e-6, -1e-6)]
+    assert float(by_reward[1, 0]) == pytest.approx(float(moved[0] - moved[1]) / 2e-6, rel=1e-7)
+    moved = [likelihood(proxy, time + s) for s in (1e-5, -1e-5)]
+    assert float(by_time) == pytest.approx(float(moved[0] - moved[1]) / 2e-5, rel=1e-7)
+
+
+# ---------------------------------------------------------------- refusals
+
+RANDOM = Problem.linear(np.random.default_rng(0).standard_normal((5, 3)), [1, 0, 0, 0, 0])
+PLAIN = Problem.tabular([0.2, 0.8], [1, 0])
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: exact.hitting_time(RANDOM, 0.9), "kernel is no diag"),
+        (lambda: exact.log_policy(Batch.of(RANDOM), 1.0), "problem 0 is not covered: its features' kernel"),
+        (lambda: exact.hitting_time(PLAIN, float("nan")), "target is nan"),
+        (lambda: exact.log_policy(PLAIN, -1.0), "t is -1.0; a time must be 0 or more"),
+        (lambda: exact.log_policy(PLAIN, [[1.0]]), "one time or a list"),
+        (lambda: exact.hitting_time(3, 0.9), "takes a pgdyn.Problem"),
+        (lambda: exact.hitting_time(PLAIN, 0.9, objective=pgdyn.Objective(entropy=0.1)), "entropy bonus"),
+        (
+            lambda: exact.hitting_time(PLAIN, 0.9, objective=pgdyn.Objective(normalize_by_std=True)),
+            "standard deviation",
+        ),
+        (lambda: exact.hitting_time(Batch.of(PLAIN), [0.5, 0.6]), "takes one number"),
+        (lambda: exact.crossings(Batch.of(PLAIN), 0.5), "takes one problem"),
+        (lambda: exact.staircase(RANDOM), "takes a tabular problem"),
+        (lambda: exact.staircase(PLAIN, 1), "prompt is 1"),
+    ],
+)
+def test_what_is_not_covered_is_one_sentence(call, words):
+    with pytest.raises(ValueError, match=words):
+        call()
+
+
+def test_prompts_that_move_one_another_are_not_covered():
+    shared = Problem.linear(np.eye(3)[None].repeat(2, 0), [[1.0, 0, 0], [0, 1, 0]])
+    assert not exact.covers(shared)
+    apart = np.zeros((2, 3, 6))
+    apart[0, :, :3] = apart[1, :, 3:] = np.eye(3)
+    problem = Problem.linear(apart, [[1.0, 0, 0], [0, 1, 0.5]])
+    assert exact.covers(problem)
+    np.testing.assert_allclose(np.exp(exact.log_policy(problem, 9.0)), cases.scipy_flow(problem, 9.0)[0], atol=1e-12)
