@@ -89,8 +89,7 @@ def save(folder: pathlib.Path, name: str, dataset: xarray.Dataset, figure: Figur
     from pgdyn.io import datasets, problem_file
 
     datasets.save(dataset, folder / f"{name}.zarr")
-    figure.draw_without_rendering()
-    figure.set_layout_engine("none")  # its layout is made once, for both pictures
     figure.savefig(folder / f"{name}.png", dpi=150)
+    figure.set_layout_engine("none")  # its layout was made for the first picture, and serves both
     figure.savefig(folder / f"{name}.pdf", metadata={"CreationDate": None})
     problem_file.save_problem(problem, folder / "problem.toml")

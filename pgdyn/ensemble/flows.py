@@ -73,6 +73,7 @@ def solve(
     def call(numbers: np.ndarray, worker: int) -> Callable[[], Any]:
         rows = _aligned((size.chunk, lanes.packing.size))
         lanes.fill(rows[: len(numbers)], numbers)
+        rows[len(numbers) :] = rows[0]  # stepped too where slots are left; what is no problem may keep LAPACK for ever
         control = np.array([len(numbers), tolerances["rtol"], tolerances["atol"], flow.max_steps])
         device = devices[worker % len(devices)]
         if given:

@@ -139,7 +139,7 @@ def go(prompts: Prompts, start: Where, end: Float[Array, " N"], goal: Float[Arra
                 span = own[0]
             else:
                 at, span = np.linspace(0, 1, _NODES + 2)[1:-1], duration
-                parts = fractions(prompts, length, inner.mass, at[:, None] * duration[None])
+                parts = fractions(prompts, length, inner.mass, jnp.asarray(at)[:, None] * duration[None])
                 between = plane.at(prompts, where.base, jnp.minimum(parts * length[:, None], own[:, None]))
             values = jnp.concatenate([where.value[None], mean_value(prompts, between), value[None]])
             rises = jnp.concatenate([where.slope[None], slope(prompts, between), rise[None]]) * span[None]

@@ -1,58 +1,26 @@
 """`pgdyn simulate`. Oracles: the library called directly with the same arguments, and the words of each refusal."""
 
-import errno
 import inspect
 import json
-import os
-import pathlib
 import re
-import signal
-import subprocess
-import sys
-import time
 
 import jax
-import matplotlib.figure
 import numpy as np
 import pytest
 import xarray
+from commands import POLICY, PROXY, TRUE, refused, run
 
 import pgdyn
-from pgdyn import compilation_cache
-from pgdyn.cli import main, output, run_table
+from pgdyn.cli import main, run_table
 from pgdyn.cli.simulate import simulate
 from pgdyn.dynamics.fields import MISSING, describe
 from pgdyn.io import datasets
 from pgdyn.io.problem_file import load_problem
 
-TRUE = [1.0, 0.8, -1.0, -1.0, -1.0]
-PROXY = [1.0, -1.0, -1.0, -1.0, -1.0]
-POLICY = [0.05, 0.5, 0.15, 0.15, 0.15]
-
-
-@pytest.fixture
-def file(tmp_path):
-    path = tmp_path / "problem.json"
-    path.write_text(json.dumps({"true_reward": TRUE, "proxy_reward": PROXY, "initial_policy": POLICY}))
-    return path
-
 
 @pytest.fixture(scope="module")
 def problem():
     return pgdyn.Problem.tabular(POLICY, TRUE, PROXY)
-
-
-def run(capsys, *arguments):
-    code = main([str(argument) for argument in arguments])
-    captured = capsys.readouterr()
-    return code, captured.out, captured.err
-
-
-def refused(capsys, *arguments):
-    code, out, err = run(capsys, *arguments)
-    assert code == 2 and out == ""
-    assert err.startswith("error: ") and err.endswith("\n") and err.count("\n") == 1
-    return err.removeprefix("error: ").rstrip("\n")
 
 
 def test_the_flow_is_shown_and_stored(capsys, file, tmp_path, problem):
@@ -316,95 +284,6 @@ def test_problem_files_that_cannot_be_read(capsys, tmp_path):
     assert "is a directory, not a problem file" in refused(capsys, "simulate", tmp_path, "--t1", 3)
 
 
-def test_output_folders_are_replaced_only_when_asked_and_only_if_ours(capsys, file, tmp_path):
-    out = tmp_path / "o"
-    simulate = ("simulate", file, "--t1", 50, "--saves", 9, "--target", 0.9, "--out", out)
-    out.mkdir()
-    assert run(capsys, *simulate)[0] == 0
-    before = (out / "problem.toml").stat().st_ino
-    assert "is not empty; choose another folder or replace its results with --overwrite" in refused(capsys, *simulate)
-    assert (out / "problem.toml").stat().st_ino == before
-    assert run(capsys, *simulate, "--overwrite")[0] == 0
-    assert (out / "problem.toml").stat().st_ino != before
-    (out / "notes.txt").write_text("precious")
-    assert "holds notes.txt, which no such run has written" in refused(capsys, *simulate, "--overwrite")
-    assert "is a file; it must be a folder" in refused(capsys, "simulate", file, "--t1", 3, "--out", file)
-    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["o", "problem.json"]
-
-
-FAILURES = {  # what happens while files are written -> exit code, sentence
-    "disk": (OSError(28, "No space left on device"), 1, "{out} cannot be written: No space left on device"),
-    "disk, named": (
-        OSError(28, "No space left on device", "a.png"),
-        1,
-        "--out {out} cannot be written: No space left on device",
-    ),
-    "ctrl-c": (KeyboardInterrupt(), 130, "interrupted; what was being written has been removed"),
-    "memory": (MemoryError(), 2, "the run does not fit into memory; save fewer points or run a smaller problem"),
-    "device memory": (
-        jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 8 bytes."),
-        2,
-        "the run does not fit into memory; save fewer points or run a smaller problem",
-    ),
-}
-
-
-@pytest.mark.parametrize(("case", "present"), [(case, False) for case in FAILURES] + [("disk", True), ("ctrl-c", True)])
-def test_a_failure_while_writing_leaves_nothing_half_done(capsys, file, tmp_path, monkeypatch, case, present):
-    failure, expected, sentence = FAILURES[case]
-    out = tmp_path / "o"
-    simulate = ("simulate", file, "--t1", 50, "--saves", 9, "--target", 0.9, "--out", out)
-    if present:
-        out.mkdir()
-        (out / "problem.toml").write_text("the old one")
-
-    def fail(self, path, **options):
-        path.write_bytes(b"half a picture")
-        raise failure
-
-    monkeypatch.setattr(matplotlib.figure.Figure, "savefig", fail)
-    code, shown, err = run(capsys, *simulate, *(["--overwrite"] if present else []))
-    assert code == expected and err.count("\n") == 1 and err.startswith("error: ")
-    assert sentence.format(out=out) in err
-    # The run is not lost: it has been shown.
-    assert "true value reaches 0.9 at time 16.7" in shown
-    assert sorted(entry.name for entry in tmp_path.iterdir()) == (["o"] if present else []) + ["problem.json"]
-    if present:
-        assert (out / "problem.toml").read_text() == "the old one"
-
-
-def test_a_place_that_cannot_be_written_is_refused_before_anything_is_computed(capsys, file, tmp_path, monkeypatch):
-    monkeypatch.setattr(pgdyn, "solve", None)
-    (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
-    for out, words in (
-        (file / "run", "Not a directory"),
-        (file / "a" / "run", "Not a directory"),
-        (pathlib.Path("/proc/run"), "No such file or directory"),
-        (tmp_path / ("x" * 300), "File name too long"),
-        (tmp_path / "dangling", "is a file; it must be a folder"),
-    ):
-        sentence = refused(capsys, "simulate", file, "--t1", 3, "--out", out)
-        assert sentence.startswith(f"--out {out} ") and words in sentence
-    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["dangling", "problem.json"]
-
-
-def test_a_full_disk_is_found_before_anything_is_computed(capsys, file, tmp_path, monkeypatch):
-    class Full:
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *_):
-            pass
-
-        def write(self, _):
-            raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(output.tempfile, "TemporaryFile", lambda dir: Full())
-    out = tmp_path / "a" / "run"
-    sentence = refused(capsys, "simulate", file, "--t1", 3, "--out", out)
-    assert sentence == f"--out {out} cannot be written: No space left on device" and not out.parent.exists()
-
-
 def test_errors_that_are_ours_are_not_hidden(capsys, file, monkeypatch):
     def broken(*arguments, **options):
         raise jax.errors.JaxRuntimeError("INTERNAL: a bug")
@@ -425,56 +304,3 @@ def test_help_and_version(capsys):
         assert re.search(rf"^ .*{option}\b", out, re.M), option
     assert "None" not in out and "batch]" not in out
     assert run(capsys, "--version") == (0, f"pgdyn {pgdyn.__version__}\n", "")
-
-
-def program(*arguments, **options):
-    return subprocess.run([sys.executable, "-W", "error", *arguments], capture_output=True, text=True, **options)
-
-
-def test_help_and_refusals_come_without_the_heavy_libraries(file):
-    heavy = {"jax", "equinox", "numpy", "matplotlib", "xarray", "rich", "zarr", "pandas"}
-    refused = ["simulate", str(file), "--t1", "ten"]
-    for arguments in (["-h"], ["simulate", "-h"], ["sweep", "-h"], ["verify", "-h"], refused):
-        code = f"import sys; from pgdyn.cli import main; main({arguments!r}); print({heavy!r} & {{*sys.modules}})"
-        assert program("-c", code, check=True).stdout.splitlines()[-1] == "set()"
-
-
-def test_the_program_from_outside(file):
-    done = program("-m", "pgdyn.cli", "simulate", str(file))
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "error: --dynamics flow needs --t1, the end time\n"
-
-
-@pytest.mark.parametrize("seconds", [0.1, 0.3, 0.6, 0.9])
-def test_ctrl_c_at_any_time_is_one_sentence(file, seconds):
-    """Most of the first seconds pass in imports: there an interruption may turn into another error, or be swallowed."""
-    code = "import pgdyn.cli; print(flush=True); pgdyn.cli.run()"
-    command = [sys.executable, "-c", code, "simulate", str(file), "--t1", "1e6"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    process.stdout.readline()
-    time.sleep(seconds)
-    ended = process.poll() is not None  # a quick machine with a warm cache may be done by then
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
-    said = (0, "") if ended else (130, "error: interrupted; what was being written has been removed\n")
-    assert (process.returncode, err) == said
-
-
-def test_a_reader_that_leaves_is_no_error(file):
-    command = [sys.executable, "-m", "pgdyn.cli", "simulate", str(file), "--t1", "3"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    process.stdout.close()
-    assert process.stderr.read() == ""
-    assert process.wait() == 1
-    process.stderr.close()
-
-
-def test_compiled_programs_are_kept_unless_told(file, tmp_path):
-    """Oracle: the folder of the cache."""
-    folder = tmp_path / "cache"
-    arguments = ["-m", "pgdyn.cli", "simulate", str(file), "--dynamics", "ascend", "--steps", "50"]
-    environment = os.environ | {compilation_cache.VARIABLE: str(folder)}
-    first = program(*arguments[:2], "--no-cache", *arguments[2:], env=environment)
-    assert first.returncode == 0 and not folder.exists()
-    second = program(*arguments, env=environment)
-    assert second.stdout == first.stdout and list(folder.rglob("*-cache"))

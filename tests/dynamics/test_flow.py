@@ -1,67 +1,22 @@
-"""Gradient flow against SciPy's DOP853 at 1e-13, closed forms, finite differences and golden times."""
+"""Gradient flow against SciPy's DOP853 at 1e-13 and closed forms; what a solution holds and what is refused."""
 
 import dataclasses
 import warnings
 
-import diffrax
 import jax
 import jax.numpy as jnp
 import numpy as np
 import oracles
 import pytest
-from compilations import Compilations
+from flow_cases import SAVES, TABULAR, flow_batch, plain, random_settings, simple_flow, tabular
 from hypothesis import given
-from hypothesis import settings as profile
 from oracles import Goal, Setting
 from scipy.optimize import brentq
 from strategies import make_setting, settings
 
 import pgdyn
 
-SAVES = 12  # one value everywhere, so that tests share compiled programs
-TABULAR = (1, 5, None)
-
-
-def as_batch(settings):
-    """One batch of plain arrays, a start for each."""
-    return pgdyn.stack([setting.problem() for setting in settings])
-
-
-def flow_batch(settings, t1, targets):
-    batch = as_batch(settings)
-
-    def one(problem, target):
-        return pgdyn.flow(problem, t1, target=target, saves=SAVES)
-
-    return jax.jit(lambda batch, targets: batch.map(one, targets))(batch, jnp.asarray(targets))
-
-
-def plain(setting):
-    return lambda x: oracles.value_gradient(setting, x, setting.proxy_reward)
-
-
-def tabular(policy, true_reward, proxy_reward=None, temperature=1.0):
-    policy, true_reward = np.atleast_2d(policy).astype(float), np.atleast_2d(true_reward).astype(float)
-    proxy = true_reward if proxy_reward is None else np.atleast_2d(proxy_reward).astype(float)
-    return Setting(None, true_reward, proxy, temperature * np.log(policy), temperature)
-
-
-def simple_flow(setting, t1, target=100.0, **options):
-    """`flow` with a target always given, so that all calls of one shape are one program."""
-    return pgdyn.flow(setting.problem(), t1, target=target, saves=SAVES, **options)
-
-
 # ---------------------------------------------------------------- DOP853
-
-
-def random_settings(shape, seeds):
-    for seed in seeds:
-        rng = np.random.default_rng(seed)
-        temperature = (1.0, 0.5, 2.5)[seed % 3]
-        setting = make_setting(seed, shape, start=("flat", "peaked")[seed % 4 == 0], temperature=temperature)
-        proxy = setting.true_reward + 0.5 * rng.normal(size=shape[:2])
-        weights = rng.dirichlet(np.ones(shape[0])) if seed % 2 else None
-        yield dataclasses.replace(setting, proxy_reward=proxy, weights=weights)
 
 
 @pytest.mark.parametrize(("shape", "count"), [(TABULAR, 40), ((1, 10, 4), 30), ((3, 5, 4), 30)])
@@ -115,7 +70,7 @@ def test_objectives_and_geometries_against_dop853(shape, goal, geometry):
 @pytest.mark.parametrize("shape", [(1, 200, None), (1, 200, 10), (4, 3, 20)])
 def test_many_outputs_against_dop853(shape):
     setting = make_setting(2, shape)
-    run = simple_flow(setting, 20.0)
+    run = simple_flow(setting, 20.0, target=None)
     path, _ = oracles.flow(setting, np.asarray(run.t), plain(setting))
     expected = np.stack([oracles.log_policy(setting, point) for point in path])
     np.testing.assert_allclose(run.log_policy, expected, rtol=0, atol=1e-6)
@@ -182,7 +137,7 @@ def test_a5_two_outputs_closed_form(a, b):
     phi = np.array([[[np.sqrt(a), 0.0], [0.0, np.sqrt(b)]]])
     reward = np.array([[1.0, 1.0 - gap]])
     setting = Setting(phi, reward, reward, np.array([-1.0, 2.0]))
-    run = simple_flow(setting, t1)
+    run = simple_flow(setting, t1, target=None)
     u = np.asarray(run.log_policy[:, 0, 0] - run.log_policy[:, 0, 1])
     for time, measured in zip(np.asarray(run.t), u, strict=True):
         level = (a + b) * gap * time / 2 + np.sinh(u[0]) + u[0]
@@ -205,7 +160,7 @@ def test_a6_two_level_closed_form():
 def test_a7_natural_flow_is_exponential_tilting(temperature):
     """pi_t ~ pi_0 exp(t r), whatever the temperature."""
     setting = make_setting(8, TABULAR, temperature=temperature)
-    run = simple_flow(setting, 60.0, geometry="natural")
+    run = simple_flow(setting, 60.0, target=None, geometry="natural")
     start = oracles.log_policy(setting, setting.start)
     for time, measured in zip(np.asarray(run.t), np.asarray(run.log_policy), strict=True):
         tilted = start + time * setting.proxy_reward
@@ -266,228 +221,9 @@ def test_a1_and_a3_velocity_of_the_log_policy(setting):
 @pytest.mark.parametrize("goal", [Goal(), Goal(kl=0.3, kl_direction="forward", entropy=0.1)], ids=str)
 def test_a4_sum_of_tabular_logits_is_conserved(goal):
     setting = make_setting(7, (3, 5, None), temperature=1.7)
-    run = pgdyn.flow(setting.problem(), 1e4, objective=goal.objective(), saves=SAVES, target=100.0)
+    run = pgdyn.flow(setting.problem(), 1e4, objective=goal.objective(), saves=SAVES)
     sums = np.asarray(run.params.sum(-1))
     np.testing.assert_allclose(sums, np.broadcast_to(sums[0], sums.shape), rtol=0, atol=1e-10)
-
-
-# ---------------------------------------------------------------- plateaus
-
-GOLDEN_PLATEAUS = [(1, 187350161.14, 1e-9), (2, 1.0535162e12, 1e-7), (3, 4.2129e15, 1e-4)]
-
-
-def plateau(bad):
-    return tabular([1e-4, 0.5, *[(0.5 - 1e-4) / bad] * bad], [1.0, 0.8, *[-1.0] * bad])
-
-
-@pytest.mark.parametrize(("bad", "expected", "precision"), GOLDEN_PLATEAUS)
-def test_plateau_escape_times(bad, expected, precision):
-    """T(.9) for r = (1, .8, -1 x n), m_0 = .5, p_0 = 1e-4, measured independently."""
-    run = simple_flow(plateau(bad), 1e17, target=0.9)
-    assert abs(float(run.hitting_time) / expected - 1) < precision
-    assert run.result == pgdyn.Result.completed
-    assert run.true_value[-1] > 0.999
-    assert run.steps < 5000
-
-
-def test_plateau_escape_time_against_dop853():
-    setting = plateau(1)
-    _, hit = oracles.flow(setting, np.array([0.0, 2.5e8]), plain(setting), 0.9)
-    assert abs(float(simple_flow(setting, 2.5e8, target=0.9).hitting_time) / hit - 1) < 1e-6
-
-
-def test_a_plateau_that_outlasts_1e15():
-    run = simple_flow(tabular([1e-12, 0.5, *[(0.5 - 1e-12) / 3] * 3], [1.0, 0.8, -1, -1, -1]), 1e15, target=0.9)
-    assert run.result == pgdyn.Result.completed
-    assert np.isinf(run.hitting_time)
-    np.testing.assert_allclose(run.true_value[-1], 0.8, atol=1e-6)
-
-
-# ---------------------------------------------------------------- extremes
-
-
-def test_probability_of_1e_300():
-    """Nothing pulls it up within t = 1e15; the other outputs go their way as if it were not there."""
-    run = simple_flow(tabular([1e-300, 0.5, 0.2, 0.2, 0.1], [1, 0.3, -1, -0.5, 0.2]), 1e15)
-    assert run.result == pgdyn.Result.completed
-    assert np.isfinite(run.log_policy).all()
-    np.testing.assert_allclose(run.true_value[-1], 0.3, atol=1e-5)
-    without = simple_flow(tabular([0.5, 0.2, 0.2, 0.1], [0.3, -1, -0.5, 0.2]), 100.0)
-    short = simple_flow(tabular([1e-300, 0.5, 0.2, 0.2, 0.1], [1, 0.3, -1, -0.5, 0.2]), 100.0)
-    np.testing.assert_allclose(short.log_policy[:, :, 1:], without.log_policy, rtol=0, atol=1e-6)
-
-
-def test_rewards_of_1e6():
-    setting = tabular([0.2, 0.2, 0.2, 0.2, 0.2], [1e6, -1e6, 3e5, 0, 1e6])
-    run = simple_flow(setting, 1.0, target=9e5)
-    assert run.result == pgdyn.Result.completed
-    path, hit = oracles.flow(setting, np.asarray(run.t), plain(setting), 9e5)
-    np.testing.assert_allclose(run.log_policy[-1], oracles.log_policy(setting, path[-1]), rtol=0, atol=1e-6)
-    assert abs(float(run.hitting_time) / hit - 1) < 1e-6
-
-
-def test_one_output_has_nowhere_to_go():
-    run = simple_flow(tabular([1.0], [0.7]), 1e6, target=0.9)
-    np.testing.assert_array_equal(run.log_policy, 0.0)
-    np.testing.assert_array_equal(run.true_value, 0.7)
-    assert run.result == pgdyn.Result.completed and np.isinf(run.hitting_time)
-
-
-@pytest.mark.parametrize("shape", [TABULAR, (3, 5, 4)])
-def test_equal_rewards_stand_still(shape):
-    setting = make_setting(1, shape)
-    flat = dataclasses.replace(setting, proxy_reward=np.full(shape[:2], 0.3))
-    run = simple_flow(flat, 1e15)
-    np.testing.assert_allclose(run.params, np.broadcast_to(run.params[0], run.params.shape), rtol=0, atol=1e-12)
-    assert run.result == pgdyn.Result.completed
-
-
-def test_duplicated_features_move_together():
-    setting = make_setting(3, (3, 5, 4), features="duplicated")
-    run = simple_flow(setting, 1e3)
-    ratio = np.asarray(run.log_policy[:, :, 0] - run.log_policy[:, :, 1])
-    np.testing.assert_allclose(ratio, 0.0, atol=1e-12)
-    path, _ = oracles.flow(setting, np.asarray(run.t), plain(setting))
-    np.testing.assert_allclose(run.log_policy[-1], oracles.log_policy(setting, path[-1]), rtol=0, atol=1e-6)
-
-
-@profile(max_examples=15)
-@given(settings(shapes=(TABULAR, (3, 5, 4)), rewards=("uniform", "ties", "equal", "gap")))
-def test_no_corner_gives_nan_and_the_proxy_value_never_falls(setting):
-    run = simple_flow(setting, 1e4)
-    assert run.result == pgdyn.Result.completed
-    assert np.isfinite(run.log_policy).all()
-    assert (np.diff(run.proxy_value) >= -1e-7).all()
-
-
-def test_a_spent_step_budget_is_told():
-    setting = make_setting(0, TABULAR)
-    run = pgdyn.flow(setting.problem(), 1e3, saves=SAVES, max_steps=3)
-    assert run.result == pgdyn.Result.step_budget_spent
-    assert "step budget" in run.message
-    assert np.isfinite(run.params[0]).all()
-    assert np.isnan(run.params[-1]).all() and np.isnan(run.true_value[-1])
-
-
-# ---------------------------------------------------------------- transformations
-
-
-def test_a_batch_is_its_single_runs():
-    drawn = list(random_settings(TABULAR, range(4)))
-    batch = flow_batch(drawn, 50.0, [0.3] * 4)
-    for i, setting in enumerate(drawn):
-        alone = simple_flow(setting, 50.0, target=0.3)
-        np.testing.assert_allclose(batch.log_policy[i], alone.log_policy, rtol=0, atol=1e-9)
-        np.testing.assert_allclose(batch.hitting_time[i], alone.hitting_time, rtol=1e-9)
-        np.testing.assert_array_equal(batch.t[i], alone.t)
-
-
-def test_derivatives_of_the_final_value():
-    """Oracle: central differences of DOP853. Reverse mode, forward mode, and a reward's pull on the hitting time."""
-    setting = tabular([0.1, 0.4, 0.2, 0.2, 0.1], [1.0, 0.6, -1, -1, -0.5])
-    problem, t1, target = setting.problem(), 8.0, 0.3
-
-    def final(reward, adjoint=None):
-        run = pgdyn.flow(problem.with_proxy(reward), t1, target=target, saves=SAVES, adjoint=adjoint)
-        return run.true_value[-1], run.hitting_time
-
-    point = jnp.asarray(setting.proxy_reward)
-    reverse = jax.jit(jax.jacrev(final))(point)
-    forward = jax.jit(jax.jacfwd(lambda r: final(r, diffrax.ForwardMode())))(point)
-
-    def reference(reward):
-        moved = dataclasses.replace(setting, proxy_reward=reward)
-        path, hit = oracles.flow(moved, np.array([0.0, t1]), plain(moved), target)
-        return np.array([oracles.value(moved, path[-1], setting.true_reward), hit])
-
-    assert np.isfinite(reference(setting.proxy_reward)).all()
-    step = 1e-5
-    slopes = np.zeros((2, 5))
-    for i in range(5):
-        nudge = step * (np.arange(5) == i)[None]
-        slopes[:, i] = (reference(setting.proxy_reward + nudge) - reference(setting.proxy_reward - nudge)) / (2 * step)
-    for mode in (reverse, forward):
-        np.testing.assert_allclose(mode[0][0], slopes[0], rtol=1e-5, atol=1e-8)
-        np.testing.assert_allclose(mode[1][0], slopes[1], rtol=1e-5, atol=1e-6)
-
-
-def shifted(s):
-    """A setting, KL weight, end time and target that all move with the number `s`."""
-    base, rng = make_setting(12, (1, 5, 2)), np.random.default_rng(0)
-    setting = dataclasses.replace(
-        base,
-        features=base.features + s * rng.normal(size=base.features.shape),
-        true_reward=base.true_reward + s * rng.normal(size=(1, 5)),
-        proxy_reward=base.true_reward + 0.3 * base.proxy_reward + s * rng.normal(size=(1, 5)),
-        start=base.start + s * rng.normal(size=2),
-        temperature=1.3 + s,
-    )
-    return setting, 0.2 + s, 4.0 + s, -0.2 + s
-
-
-def test_derivative_by_everything_at_once():
-    """Oracle: a central difference of DOP853, along a line through features, rewards, start, temperature, KL and t1."""
-
-    def final(s):
-        setting, kl, t1, target = shifted(s)
-        problem = pgdyn.Problem.linear(
-            setting.features,
-            setting.true_reward,
-            setting.proxy_reward,
-            initial_params=setting.start,
-            temperature=setting.temperature,
-        )
-        run = pgdyn.flow(problem, t1, objective=pgdyn.Objective(kl=kl), target=target, saves=SAVES).end
-        return jnp.stack([run.true_value, run.kl, run.hitting_time])
-
-    def reference(s):
-        setting, kl, t1, target = shifted(s)
-        goal = Goal(kl=kl)
-        path, hit = oracles.flow(
-            setting, np.array([0.0, t1]), lambda x: oracles.gradient(setting, goal, x), target, 1e-11
-        )
-        value = oracles.value(setting, path[-1], setting.true_reward)
-        return np.array([value, oracles.divergence(setting, goal, path[-1]), hit])
-
-    slope, found = jax.jit(jax.jacrev(lambda s: (final(s),) * 2, has_aux=True))(0.0)
-    np.testing.assert_allclose(found, reference(0.0), rtol=1e-6)
-    assert 0 < found[2] < 4.0
-    step = 1e-4
-    np.testing.assert_allclose(slope, (reference(step) - reference(-step)) / (2 * step), rtol=1e-4)
-
-
-@pytest.mark.parametrize("kind", ["tabular", "linear"])
-def test_problems_may_be_built_under_vmap(kind):
-    """Oracle: the runs one by one, of problems built outside."""
-    rng = np.random.default_rng(0)
-    rewards, temperatures = rng.uniform(-1, 1, (3, 5)), np.array([0.5, 1.0, 2.0])
-    features = rng.normal(size=(5, 2))
-
-    def run(reward, temperature):
-        policy = [0.1, 0.4, 0.2, 0.2, 0.1]
-        if kind == "tabular":
-            problem = pgdyn.Problem.tabular(policy, reward, temperature=temperature)
-        else:
-            problem = pgdyn.Problem.linear(features, reward, initial_policy=policy, temperature=temperature)
-        return pgdyn.flow(problem, 5.0, target=0.3, saves=SAVES)
-
-    batch = jax.vmap(run)(jnp.asarray(rewards), jnp.asarray(temperatures))
-    for i in range(3):
-        alone = run(rewards[i], temperatures[i])
-        np.testing.assert_allclose(batch.log_policy[i], alone.log_policy, rtol=0, atol=1e-9)
-        np.testing.assert_allclose(batch.hitting_time[i], alone.hitting_time, rtol=1e-9)
-        np.testing.assert_allclose(batch.problem.initial_params[i], alone.problem.initial_params, rtol=1e-10)
-
-
-def test_new_values_compile_nothing():
-    first = make_setting(0, TABULAR)
-    pgdyn.flow(first.problem(), 5.0, target=0.5, saves=SAVES, objective=pgdyn.Objective(kl=0.1), rtol=1e-7, atol=1e-9)
-    second = make_setting(1, TABULAR, temperature=2.5)
-    problem = second.problem()
-    with Compilations() as made:
-        pgdyn.flow(problem, 7.5, target=0.25, saves=SAVES, objective=pgdyn.Objective(kl=0.2), rtol=1e-9, atol=1e-8)
-        pgdyn.flow(problem, 3, target=1, saves=SAVES, objective=pgdyn.Objective(kl=0.7), rtol=1e-9, atol=1e-8)
-    assert made.count == 0
 
 
 # ---------------------------------------------------------------- what is refused

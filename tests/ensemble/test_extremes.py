@@ -17,7 +17,8 @@ from pgdyn import Batch, Problem
 ONE = jax.local_devices()[:1]
 NEVER = 1e9
 RANDOM = np.random.default_rng
-TEMPERATURES = (1e-15, 1e-10, 1e-5, 0.01, 1.0, 1e3, 1e6)
+# As many of the one as of the other: a batch of another size is another program of the reference backend.
+TEMPERATURES = (1e-15, 1e-12, 1e-10, 1e-7, 1e-5, 1e-3, 0.01, 0.3, 1.0, 30.0, 1e3, 1e6)
 SCALES = (1e-300, 1e-200, 1e-155, 1e-100, 1e-20, 1e-3, 1.0, 1e20, 1e100, 1e155, 1e200, 1e300)
 BACKENDS = ("engine", "diffrax")
 
@@ -71,9 +72,10 @@ def test_targets_of_any_size(backend):
     """A true reward of any scale beside an ordinary proxy. Oracle: the same closed form."""
     scales = np.array(SCALES)
     reward = np.stack([scales, 0 * scales], axis=-1)[:, None]
-    batch = Batch.tabular([0.2, 0.8], reward, [1.0, 0.0])
+    proxy, temperature = np.broadcast_to([1.0, 0.0], reward.shape), np.ones_like(scales)
+    batch = Batch.tabular([0.2, 0.8], reward, proxy, temperature=temperature)
     expected = two_outputs(1.0, START, GOAL)
-    found = run(batch, 2 * expected, backend, target=0.9 * scales)
+    found = run(batch, np.full_like(scales, 2 * expected), backend, target=0.9 * scales)
     np.testing.assert_allclose(found.hitting_time, expected, rtol=1e-6)
     np.testing.assert_allclose(found.true_value / scales, np.full(len(scales), found.proxy_value[0]), rtol=1e-12)
 
