@@ -23,7 +23,11 @@ FLOORS = (  # from the ground up
     ("compilation_cache",),
     ("cli", "explore"),
 )
-FORWARDED = {"solution": {"pgdyn.io.datasets", "pgdyn.plot"}, "errors": {"pgdyn.io.errors"}}
+FORWARDED = {
+    "dynamics": {"pgdyn.exact.flow"},
+    "solution": {"pgdyn.io.datasets", "pgdyn.plot"},
+    "errors": {"pgdyn.io.errors"},
+}
 
 # Names of the public face that are no files, by the part that defines them.
 FACE = {"Ascend": "dynamics", "AscendSampled": "dynamics", "Flow": "dynamics", "Problem": "problem", "Batch": "batch"}

@@ -92,7 +92,7 @@ def to_table(settings: Any) -> dict[str, Any]:
         if value is None:
             continue
         if field.name in ("solver", "adjoint"):
-            value = type(value).__name__
+            value = value if isinstance(value, str) else type(value).__name__
         elif field.name == "estimator":
             value = {"name": type(value).__name__.lower(), **to_table(value)}
         elif eqx.is_array_like(value) or isinstance(value, str | bool):

@@ -44,7 +44,8 @@ class Flow(eqx.Module):
         geometry: "euclidean", or "natural" for the natural policy gradient (tabular: pi_t ~ pi_0 exp(t r)).
         stop_at_target: whether the run ends at its hitting time.
         max_steps: solver steps after which a run breaks off, and says so in its result.
-        solver: a diffrax adaptive solver; None for `diffrax.Dopri8()`. Batches have a solver of their own.
+        solver: a diffrax adaptive solver, or "exact" for `pgdyn.exact`, where it covers the problem; None for
+            `diffrax.Dopri8()`. Batches have a solver of their own.
         adjoint: how derivatives are taken through one run; None for `diffrax.RecursiveCheckpointAdjoint()`, which
             serves `jax.grad`. Use `diffrax.ForwardMode()` for `jax.jvp` and `jax.jacfwd`.
 
@@ -69,7 +70,7 @@ class Flow(eqx.Module):
     max_steps: int = eqx.field(
         default=65536, static=True, converter=validate.counts("max_steps", minimum=1, maximum=2**31 - 1)
     )
-    solver: Any = None  # diffrax.AbstractAdaptiveSolver | None
+    solver: Any = None  # diffrax.AbstractAdaptiveSolver | "exact" | None
     adjoint: Any = None  # diffrax.AbstractAdjoint | None
 
     name: ClassVar[str] = "flow"
@@ -78,6 +79,9 @@ class Flow(eqx.Module):
         choose_objective(self.objective, "flow")
         for name, kind in (("solver", "AbstractAdaptiveSolver"), ("adjoint", "AbstractAdjoint")):
             value = getattr(self, name)
+            if name == "solver" and isinstance(value, str):
+                validate.choice("solver", value, ("exact",))
+                continue
             if value is not None and not isinstance(value, getattr(importlib.import_module("diffrax"), kind)):
                 raise ValueError(f"{name} is {validate.shown(value)}; it must be a diffrax.{kind}")
         if self.stop_at_target and self.target is None:
@@ -90,6 +94,9 @@ class Flow(eqx.Module):
 
     def run(self, problem: Problem) -> Solution:
         """Solves one problem; `pgdyn.solve` checks it first."""
+        if isinstance(self.solver, str):
+            require_float64(problem.initial_params.dtype, "flow")
+            return importlib.import_module("pgdyn.exact.flow").solve(problem, self)
         from pgdyn.dynamics import integrate  # and with it diffrax, a third of the time that pgdyn takes to import
 
         require_float64(problem.initial_params.dtype, "flow")

@@ -148,13 +148,13 @@ def _solve(
     end, hit = numbers["t1"], jnp.full_like(numbers["t1"], jnp.nan)
 
     def path(end: Array) -> tuple[Array, Array]:
-        ts = _spread(end, saves)
+        ts = spread(end, saves)
         return ts, (ts / rate).at[-1].set(end / rate)
 
     def state(t: Any, params: Array, args: Any) -> Array:
         return params
 
-    looks = _spread(end / rate, _LOOKS)
+    looks = spread(end / rate, _LOOKS)
     if goal is not None and stop:
         looked = flow.follow(end / rate, [(looks, flow.true_value)])
         hit = _first_hit(flow, goal, looks, looked.ys[0]) * rate  # pyright: ignore[reportOptionalSubscript]
@@ -183,7 +183,7 @@ def _solve(
     }
 
 
-def _spread(end: Array, count: int) -> Float[Array, " count"]:
+def spread(end: Array, count: int) -> Float[Array, " count"]:
     """Times from 0 to `end`, evenly spaced in log(1 + t)."""
     return jnp.expm1(jnp.linspace(0.0, 1.0, count) * jnp.log1p(end)).at[-1].set(end)
 

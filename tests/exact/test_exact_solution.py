@@ -256,3 +256,31 @@ def test_prompts_that_move_one_another_are_not_covered():
     problem = Problem.linear(apart, [[1.0, 0, 0], [0, 1, 0.5]])
     assert exact.covers(problem)
     np.testing.assert_allclose(np.exp(exact.log_policy(problem, 9.0)), cases.scipy_flow(problem, 9.0)[0], atol=1e-12)
+
+
+# ---------------------------------------------------------------- as a solver of the flow
+
+
+@pytest.mark.parametrize("name", ["several prompts", "features with a common part"])
+def test_the_flow_by_the_exact_solution_is_the_flow(name):
+    problem = cases.CLASSES[name](np.random.default_rng(4), 2)[1]
+    target = float(exact.true_value(problem, 12.0))
+    settings = {"saves": 32, "target": target}
+    found = pgdyn.flow(problem, 40.0, solver="exact", **settings)
+    expected = pgdyn.flow(problem, 40.0, rtol=1e-12, atol=1e-13, **settings)
+    for field in ("t", "params", "log_policy", "true_value", "proxy_value", "reward_variance", "kl", "hitting_time"):
+        np.testing.assert_allclose(getattr(found, field), getattr(expected, field), rtol=1e-8, atol=1e-9)
+    assert found.settings.solver == "exact" and found.result == pgdyn.Result.completed
+
+
+def test_the_exact_solver_stops_at_its_target_and_refuses_the_rest():
+    found = pgdyn.flow(PLAIN, 1e6, solver="exact", saves=5, target=0.9, stop_at_target=True)
+    assert found.result == pgdyn.Result.reached_target and float(found.t[-1]) == float(found.hitting_time)
+    assert float(found.true_value[-1]) == pytest.approx(0.9, rel=1e-13)
+    with pytest.raises(ValueError, match="solver is 'magic'"):
+        pgdyn.flow(PLAIN, 1.0, solver="magic")
+    with pytest.raises(ValueError, match="closed form of its own"):
+        pgdyn.flow(PLAIN, 1.0, solver="exact", geometry="natural")
+    with pytest.raises(ValueError, match="kernel is no diag"):
+        pgdyn.flow(RANDOM, 1.0, solver="exact")
+    assert found.to_dataset().attrs["solver"] == "exact" or "exact" in str(found.to_dataset().attrs)
