@@ -9,12 +9,13 @@ REQUIRE_PYTHON := import sys; v = sys.version_info; \
 	v[:2] in ((3, 11), (3, 12), (3, 13)) or sys.exit("error: pgdyn needs Python 3.11 to 3.13, not " + sys.version.split()[0])
 
 .DEFAULT_GOAL := help
-.PHONY: help test check reproduce clean distclean
+.PHONY: help test check reproduce mutants clean distclean
 
 help:
 	@echo 'make reproduce   run the experiments of the paper, with figures and a report of every claim, into reproduction/'
 	@echo 'make test        run the tests'
 	@echo 'make check       run the linter, the format check and the type checker'
+	@echo 'make mutants     alter one line at a time and see that the tests notice (half an hour or more)'
 	@echo 'make clean       remove what the above leave behind, except the environment'
 	@echo 'make distclean   remove the environment in $(VENV) too'
 
@@ -29,6 +30,9 @@ check: $(INSTALLED)
 
 reproduce: $(INSTALLED)
 	$(BIN)/python -m paper_repro --out reproduction
+
+mutants: $(INSTALLED)
+	$(BIN)/python -m tests.mutants
 
 # The environment is made anew where there is none that works, or where another version of Python is asked for.
 PRESENT := $(shell $(BIN)/python -V 2>/dev/null)
