@@ -9,6 +9,7 @@ exhaustive search over a grid of new rewards.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 
 import jax
@@ -94,9 +95,10 @@ def run(
     Returns:
         Over ("task", "candidate"): `proxy_reward` [.., output], `hitting_time`, `achieved` (the hitting time, or the
         true value at the task's horizon), and along "time" what else a `Solution` holds. Over "task": `horizon` (nan
-        for tasks of time), `lower`, `upper`, `single_output` and `single_reward` of the best single error. Over
-        "design_horizon": `design_value`, `design_proxy` [.., output] and `handmade_value`, the best of the truth and
-        the paper's proxy at that time. `true_reward`, `initial_probability` over "output".
+        for tasks of time), `lower`, `upper`, `vertex_achieved` (the best of all 2^K proxies whose rewards are at the
+        bounds), `single_output` and `single_reward` of the best single error. Over "design_horizon": `vertex_value`,
+        `design_value`, `design_proxy` [.., output] and `handmade_value`, the best of the truth and the paper's proxy at
+        that time. `true_reward`, `initial_probability` over "output".
 
     Raises:
         ValueError: on settings out of range.
@@ -108,12 +110,13 @@ def run(
     problem = Problem.tabular(paper.initial_policy(probability), paper.TRUE_REWARD)
     search = {"steps": steps, "random_starts": random_starts, "key": jax.random.key(seed)}
     searches = len(tasks) + len(horizons)
-    proxies, singles = [], []
+    proxies, singles, vertices = [], [], []
     for i, task in enumerate(tasks):
         best = _best_single(problem, task, target, np.linspace(task.lower, task.upper, count))
         found = _design(problem, task, target, search)
         proxies.append([*_handmade(task), best[0], np.asarray(found.proxy_reward)[0]])
         singles.append(best[1:])
+        vertices.append(_best_vertex(problem, task, target))
         if progress is not None:
             progress(i + 1, searches)
     designs = []
@@ -138,6 +141,8 @@ def run(
         upper=("task", [task.upper for task in tasks], reward),
         single_output=("task", [output for output, _ in singles]),
         single_reward=("task", [value for _, value in singles], reward),
+        vertex_achieved=("task", vertices, {"long_name": "as achieved, by the best proxy of rewards at the bounds"}),
+        vertex_value=("design_horizon", [_best_vertex(problem, _until(t), target) for t in horizons], reward),
         design_value=("design_horizon", [float(one.true_value) for one in designs], reward),
         design_proxy=(("design_horizon", "output"), [np.asarray(one.proxy_reward)[0] for one in designs], reward),
         handmade_value=("design_horizon", handmade, reward),
@@ -180,6 +185,19 @@ def _best_single(problem: Problem, task: Task, target: float, values: np.ndarray
     else:
         best = int(np.argmax(_values_at(problem, proxies, task.horizon)))
     return proxies[best], int(errors.parameters["output"][best]), float(errors.parameters["value"][best])
+
+
+def _until(horizon: float) -> Task:
+    """The task of a design for a horizon: within the range of the truth."""
+    return Task("", min(paper.TRUE_REWARD), max(paper.TRUE_REWARD), horizon)
+
+
+def _best_vertex(problem: Problem, task: Task, target: float) -> float:
+    """Tries every proxy whose rewards are all at a bound: the least time, or the largest true value at the horizon."""
+    proxies = np.array([*itertools.product((task.lower, task.upper), repeat=problem.num_outputs)])
+    if task.horizon is None:
+        return float(pgdyn.flow_many(_trained(problem, proxies), _LATEST, target=target).hitting_time.min())
+    return float(_values_at(problem, proxies, task.horizon).max())
 
 
 def _design(problem: Problem, task: Task, target: float, search: dict) -> Design:

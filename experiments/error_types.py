@@ -61,7 +61,7 @@ def run(
     *,
     t1: float = 1e6,
     target: float = paper.TARGET,
-    tolerance: float = 0.05,
+    tolerance: float = 0.01,
     rare: float = RARE,
     saves: int = 400,
     rtol: float = 1e-9,

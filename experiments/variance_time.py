@@ -4,8 +4,8 @@ Three parts, on tabular policies with one prompt and times to a true value `gamm
 
 - scatter: random problems and proxies of many strengths; time against Var_0[r_P] beside the lower bounds of
   `variance_time_tabular` and `variance_time_general`;
-- slowness: one problem, proxies in the true order with all values below 1/T (accuracy 1), against a proxy that singles
-  out the best output and has the rest in reverse order (accuracy 2/K);
+- slowness: one problem, proxies in the true order with all values below 1/T, at random (accuracy 1), against a proxy
+  that singles out the best output and has the rest in reverse order (accuracy 2/K);
 - pupils: two good outputs, two proxies that each reward one of them, and an initial policy that hardly knows the
   second.
 """
@@ -50,7 +50,7 @@ def run(
         slowness: T, the accurate proxies' values lie below 1/T; at least 1.
         rare: initial probabilities of the output that the pupil hardly knows, below 1/2.
         gamma: rise of the true value that is waited for, between 0 and 1.
-        seed: of the scatter.
+        seed: of the scatter, and of the accurate proxies' values.
         rtol: relative tolerance of the flow.
         atol: absolute tolerance of the flow.
 
@@ -70,7 +70,7 @@ def run(
     tolerances = {"rtol": rtol, "atol": atol}
     parts = [
         _scatter(problems, gamma, np.random.default_rng(seed), tolerances),
-        _slowness(slow, gamma, tolerances),
+        _slowness(slow, gamma, np.random.default_rng([seed, 1]), tolerances),
         _pupils(probability, gamma, tolerances),
     ]
     dataset = xarray.merge(parts, combine_attrs="drop_conflicts").assign_coords(
@@ -104,10 +104,14 @@ def _scatter(count: int, gamma: float, rng: np.random.Generator, tolerances: dic
     )
 
 
-def _slowness(slowness: np.ndarray, gamma: float, tolerances: dict[str, float]) -> xarray.Dataset:
+def _slowness(
+    slowness: np.ndarray, gamma: float, rng: np.random.Generator, tolerances: dict[str, float]
+) -> xarray.Dataset:
     start = np.array([[0.05, 0.35, 0.3, 0.2, 0.1]])
     true = np.array([[1.0, 0.2, -0.1, -0.5, -1.0]])
-    accurate = np.stack([np.asarray(teachers.accurate_proxy(jnp.asarray(true), jnp.asarray(s))) for s in slowness])
+    # Values of their own below each 1/T: multiples of one proxy would have times in proportion by a change of units.
+    ranks = np.argsort(np.argsort(true)) + 1 + rng.uniform(-0.3, 0.3, (len(slowness), 1, OUTPUTS))
+    accurate = ranks / (OUTPUTS + 1.5) / slowness[:, None, None]
     spotlight = np.asarray(teachers.spotlight_proxy(jnp.asarray(true), jnp.asarray(start)))
     problem = Problem.tabular(start, true)
     problems = Batch.sharing(problem, proxy_reward=np.concatenate([accurate, spotlight[None]]))

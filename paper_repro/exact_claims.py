@@ -36,7 +36,7 @@ def golden_claims(label: str, words: str, run: golden.ExactRun, select: Select) 
             f"{label}-value-50000",
             f"{words}: true value after 50,000 updates",
             golden.SOURCE,
-            number(value(50_000), run.late, golden.VALUE_TOLERANCE),
+            number(value(50_000), run.late, golden.LATE_TOLERANCE),
         ),
     )
 

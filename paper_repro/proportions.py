@@ -7,6 +7,7 @@ large samples, and treats the reference for what it is: a sample too.
 
 from __future__ import annotations
 
+import bisect
 import math
 
 
@@ -24,12 +25,23 @@ def fisher_exact(successes: int, trials: int, other_successes: int, other_trials
         if not 0 <= found <= of:
             raise ValueError(f"{name} is {found}; it must lie between 0 and the number of trials, {of}")
     total = successes + other_successes
-    ways = [
-        math.comb(trials, k) * math.comb(other_trials, total - k)
-        for k in range(max(0, total - other_trials), min(trials, total) + 1)
-    ]
-    seen = math.comb(trials, successes) * math.comb(other_trials, other_successes)
-    return sum(way for way in ways if way <= seen) / sum(ways)
+
+    def log_ways(k: int) -> float:
+        return _log_choose(trials, k) + _log_choose(other_trials, total - k)
+
+    seen = log_ways(successes)
+    ways = [log_ways(k) for k in range(max(0, total - other_trials), min(trials, total) + 1)]
+    most = max(ways)
+    # Tables that are as likely as the one seen differ from it by rounding.
+    kept = math.fsum(math.exp(way - most) for way in ways if way <= seen + _ROUNDING)
+    return kept / math.fsum(math.exp(way - most) for way in ways)
+
+
+_ROUNDING = 1e-7
+
+
+def _log_choose(n: int, k: int) -> float:
+    return math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
 
 
 def acceptable(trials: int, other_successes: int, other_trials: int, level: float) -> tuple[int, int]:
@@ -39,8 +51,15 @@ def acceptable(trials: int, other_successes: int, other_trials: int, level: floa
         >>> acceptable(10, 5, 10, 0.05)
         (1, 9)
     """
-    kept = [k for k in range(trials + 1) if fisher_exact(k, trials, other_successes, other_trials) >= level]
-    return min(kept), max(kept)
+
+    def kept(k: int) -> bool:
+        return fisher_exact(k, trials, other_successes, other_trials) >= level
+
+    # What is kept is an interval around the other sample's proportion.
+    middle = round(trials * other_successes / other_trials)
+    least = bisect.bisect_left(range(middle), True, key=kept)
+    most = trials - bisect.bisect_left(range(trials - middle), True, key=lambda k: kept(trials - k))
+    return least, most
 
 
 def wilson_interval(successes: int, trials: int, z: float = 1.959963984540054) -> tuple[float, float]:

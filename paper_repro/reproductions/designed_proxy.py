@@ -45,13 +45,12 @@ def _gives_up(dataset: xarray.Dataset) -> tuple[bool, str]:
 
 
 def _never_worse(dataset: xarray.Dataset) -> tuple[bool, str]:
+    """Compares with proxies that the search does not start from: every vertex of the bounds."""
     sooner = np.isnan(dataset["horizon"])
-    achieved = dataset["achieved"].where(~sooner, -dataset["achieved"])
-    inside = (dataset["proxy_reward"] >= dataset["lower"] - 1e-9) & (dataset["proxy_reward"] <= dataset["upper"] + 1e-9)
-    best = achieved.where(inside.all("output")).max("candidate")
-    designed = achieved.sel(candidate="designed")
-    tasks = float(((best - designed) / abs(designed)).max())
-    horizons = float((dataset["handmade_value"] - dataset["design_value"]).max())
+    designed = dataset["achieved"].sel(candidate="designed")
+    gains = (designed - dataset["vertex_achieved"]) / abs(designed)
+    tasks = float(gains.where(sooner, -gains).max())
+    horizons = float((dataset["vertex_value"] - dataset["design_value"]).max())
     good = tasks < 1e-6 and horizons < 1e-6
     return good, f"largest shortfall {max(tasks, 0.0):.1g} over the tasks, {max(horizons, 0.0):.1g} over the horizons"
 
@@ -102,8 +101,9 @@ REPRODUCTION = Reproduction(
         ),
         Claim(
             "never-worse",
-            "No hand-made proxy within the bounds does better than the designed one, in any task or at any horizon",
-            "property of the search: the best proxy met, the truth included",
+            "Of all 32 proxies whose rewards are at the bounds, none does better than the designed one, in any task or "
+            "at any horizon",
+            "exhaustive search, which the design does not see",
             fact("no shortfall beyond 1e-6", _never_worse),
         ),
         Claim(

@@ -27,7 +27,9 @@ def _agreement(dataset: xarray.Dataset) -> str:
     right = dataset["category"].values == dataset["predicted"].values
     changed = dataset["changed"].values
     parts = (f"{k}: {right[changed == k].mean():.1%}" for k in np.unique(changed))
-    return f"{right.mean():.1%}; by outputs changed, " + ", ".join(parts)
+    names, counts = np.unique(dataset["category"].values, return_counts=True)
+    commonest = f"always answering {names[counts.argmax()]!r} is right for {counts.max() / right.size:.1%}"
+    return f"{right.mean():.1%}; {commonest}; by outputs changed, " + ", ".join(parts)
 
 
 def _never_attracts(dataset: xarray.Dataset) -> tuple[bool, str]:
@@ -70,7 +72,12 @@ REPRODUCTION = Reproduction(
                 _never_attracts,
             ),
         ),
-        Claim("agreement", "Errors whose category is the predicted one", "measured here", measurement(_agreement)),
+        Claim(
+            "agreement",
+            "Errors whose category is the predicted one, beside the commonest category as the only answer",
+            "measured here",
+            measurement(_agreement),
+        ),
     ),
     order=60,
 )

@@ -11,6 +11,7 @@ import figures.error_maps
 from experiments import error_maps
 from paper_repro.claims import Claim, fact, hitting_time
 from paper_repro.reproduction import Reproduction
+from pgdyn.theory import reward_errors
 
 _TABLE = "theory: single_error_table"
 
@@ -27,7 +28,7 @@ def _entry(output: str, value: float, time: float) -> Claim:
         f"{name}-to-{sign}",
         f"Time to 0.9 when the proxy reward of {output} is {words}",
         _TABLE,
-        hitting_time(functools.partial(_time, output=output, value=value), time, 0.01),
+        hitting_time(functools.partial(_time, output=output, value=value), time, 1e-5),
     )
 
 
@@ -59,7 +60,7 @@ REPRODUCTION = Reproduction(
             "no-error",
             "Time to 0.9 on the ground truth",
             _TABLE,
-            hitting_time(lambda d: float(d["baseline_time"]), 4821.0, 0.001),
+            hitting_time(lambda d: float(d["baseline_time"]), reward_errors.SINGLE_ERRORS[0, 1.0], 1e-5),
         ),
         *(_entry(*row) for row in error_maps.SINGLE_ERROR_TABLE),
         Claim(

@@ -52,9 +52,7 @@ def _claims() -> tuple[Claim, ...]:
             f"ground-truth-slope-{count}",
             f"On the ground truth with n = {count} bad outputs the time to 0.9 grows like π₀(y*)^−{count + 1}",
             _SHARP,
-            number(
-                functools.partial(_slope, count=count, reward="ground truth"), count + 1.0, 0.1 if count == 3 else 0.05
-            ),
+            number(functools.partial(_slope, count=count, reward="ground truth"), count + 1.0, 0.001),
         )
         for count in (1, 2, 3)
     ]
@@ -62,7 +60,7 @@ def _claims() -> tuple[Claim, ...]:
         "proxy-slope",
         "On the proxy that rates y_med low, with 3 bad outputs, it grows like 1/π₀(y*)",
         _PAPER,
-        number(functools.partial(_slope, count=3, reward="proxy"), 1.0, 0.02),
+        number(functools.partial(_slope, count=3, reward="proxy"), 1.0, 0.002),
     )
     paper = Claim(
         "above-14-13",

@@ -61,13 +61,13 @@ REPRODUCTION = Reproduction(
             "exponent",
             "For κ in [0.1, 1.2] the exponent is (a_m + H)/(κ + H): largest error over 1, 2, 3 bad outputs",
             _SOURCE,
-            number(_largest_error, 0.0, 0.02),
+            number(_largest_error, 0.0, 1e-4),
         ),
         Claim(
             "permanent-stall-decay",
             "For κ < −H the probability of y* falls like t^(−(a_m − κ)/(a_m + H)): largest error of the power",
             _SOURCE,
-            number(_largest_decay_error, 0.0, 0.02),
+            number(_largest_decay_error, 0.0, 0.005),
         ),
         Claim("permanent-stall", "For κ < −H the target is never reached", _SOURCE, fact("none by t = 1e30", _never)),
         Claim(

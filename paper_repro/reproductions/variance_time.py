@@ -13,9 +13,16 @@ from paper_repro.reproduction import Reproduction
 _PAPER = "arXiv 2503.15477"
 
 
-def _bounded(dataset: xarray.Dataset, bound: str) -> tuple[bool, str]:
-    ratio = float((dataset["time"] / dataset[bound]).min())
-    return ratio >= 1, f"time / bound at least {ratio:.3g} over {dataset.sizes['problem']} problems"
+def _bounded(dataset: xarray.Dataset) -> tuple[bool, str]:
+    ratio = float((dataset["time"] / dataset["tabular_bound"]).min())
+    return 1 <= ratio <= 4, f"time / bound at least {ratio:.3g} over {dataset.sizes['problem']} problems"
+
+
+def _implied(dataset: xarray.Dataset) -> tuple[bool, str]:
+    """Decides whether the general bound lies below every time and below the tabular bound, which says more."""
+    ratio = float((dataset["time"] / dataset["general_bound"]).min())
+    below = float((dataset["tabular_bound"] / dataset["general_bound"]).min())
+    return ratio >= 1 and below >= 1, f"time / bound at least {ratio:.3g}; the tabular bound is {below:.3g} times it"
 
 
 def _accuracy(dataset: xarray.Dataset) -> tuple[bool, str]:
@@ -57,13 +64,14 @@ REPRODUCTION = Reproduction(
             "tabular-bound",
             "No time is below 2 (1 − e^(−γ/2)) / √Var",
             _PAPER + ", Theorem 1 (tabular)",
-            fact("no violation", lambda dataset: _bounded(dataset, "tabular_bound")),
+            fact("no violation, and the tightest within a factor of 4", _bounded),
         ),
         Claim(
             "general-bound",
-            "No time is below (1 − e^(−γ/9)) / (8 J²) Var^(−1/3)",
+            "No time is below (1 − e^(−γ/9)) / (8 J²) Var^(−1/3), a bound for any features; for tabular policies the "
+            "one above implies it by far",
             _PAPER + ", Theorem 1",
-            fact("no violation", lambda dataset: _bounded(dataset, "general_bound")),
+            fact("no violation, and below the tabular bound throughout", _implied),
         ),
         Claim(
             "accurate-but-slow",
@@ -73,9 +81,9 @@ REPRODUCTION = Reproduction(
         ),
         Claim(
             "weak-is-slow",
-            "The accurate proxy's time grows in proportion to T",
+            "However its values are spread below 1/T, the accurate proxy's time grows in proportion to T: slope",
             _PAPER + ", Theorem 2",
-            number(_slope, 1.0, 0.01),
+            number(_slope, 1.0, 0.1),
         ),
         Claim(
             "teacher-depends-on-pupil",

@@ -29,8 +29,8 @@ from pgdyn.theory.starts import initial_log_policy, initial_log_rate, initial_ve
 from pgdyn.theory.theorem import Theorem
 
 _POINT = "largest error relative to the terms that enter; holds up to 4 n eps, n terms in the longest sum"
-_SIZES = ((1, 5, None), (3, 5, None), (1, 5, 3), (3, 5, 8))
-_TABULAR_SIZES = (2, 5, 10)
+_SIZES = ((1, 5, None), (3, 5, None), (1, 30, 3), (3, 5, 8))
+_TABULAR_SIZES = (2, 5, 30)
 
 
 def rounding(problem: Problem) -> float:

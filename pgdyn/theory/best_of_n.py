@@ -33,6 +33,7 @@ def best_of_n(log_policy: Float[Array, " K"], reward: Float[Array, " K"], count:
 
 def _best_of_n(problem: Problem, count: Array, rival: Array) -> Check:
     log_policy, true = initial_log_policy(problem)[0], problem.true_reward[0]
+    count = jnp.asarray(count).astype(log_policy.dtype)
     accurate = jnp.sum(best_of_n(log_policy, problem.proxy_reward[0], count) * true)
     other = jnp.sum(best_of_n(log_policy, rival, count) * true)
     # E max of N samples = lowest reward + sum over steps of P(max reaches the step) times its height.
@@ -53,15 +54,19 @@ def _draw_best(stream: Stream, outputs: int) -> Drawn:
     problem = Problem.tabular(
         draws.policy(stream, shape, (0.1, 2.0)), true, jnp.sinh(3 * true) + stream.uniform(-1.0, 1.0)
     )
-    count = jnp.floor(stream.log_uniform(1.0, 257.0))
+    count = jnp.floor(stream.log_uniform(1.0, 257.0)).astype(int)
     return problem, {"count": count, "rival": draws.rewards(stream, (outputs,))}
 
 
-def _same_order(problem: Problem, **parameters: Any) -> Any:
+def _same_order(problem: Problem, count: Array, **parameters: Any) -> Any:
+    if problem.num_prompts > 1:
+        return False
+    whole = (count >= 1) & (count == jnp.floor(count))
+
     def sign(reward: Array) -> Array:
         return jnp.sign(reward[0][:, None] - reward[0][None, :])
 
-    return (problem.num_prompts == 1) & jnp.all(sign(problem.proxy_reward) == sign(problem.true_reward))
+    return whole & jnp.all(sign(problem.proxy_reward) == sign(problem.true_reward))
 
 
 best_of_n_accuracy = Theorem(
@@ -76,8 +81,8 @@ best_of_n_accuracy = Theorem(
     draw=_draw_best,
     claim=_best_of_n,
     premise=_same_order,
-    sizes=(3, 10),
-    defaults={"count": 4.0},
+    sizes=(3, 2, 30),
+    defaults={"count": 4},
 )
 
 

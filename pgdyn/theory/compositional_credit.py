@@ -41,10 +41,15 @@ def constraints_problem(logits: Array) -> Problem:
     return Problem.linear(CONSTRAINTS, _BINARY, _PARTIAL, initial_params=logits)
 
 
+def _has_two_logits(problem: Problem) -> bool:
+    return problem.features is not None and problem.features.shape == (1, 4, 2)
+
+
 def has_two_constraints(problem: Problem, **parameters: Any) -> Any:
     """Tells whether the problem is one of `constraints_problem`."""
-    if problem.features is None or problem.features.shape != (1, 4, 2):
+    if not _has_two_logits(problem):
         return False
+    assert problem.features is not None
     features = jnp.all(problem.features[0] == CONSTRAINTS)
     rewards = jnp.all(problem.true_reward[0] == _BINARY) & jnp.all(problem.proxy_reward[0] == _PARTIAL)
     return features & rewards & (problem.temperature == 1)
@@ -140,11 +145,25 @@ def cost_of_start(problem: Problem) -> Array:
 
 def _easy_rare(batch: Batch) -> Check:
     ratio = flows.arrival_times(batch, TARGET) / flows.arrival_times(_binary(batch), TARGET)
-    return Check.near(ratio, for_each(batch, cost_of_start), 0.01)
+    return Check.near(ratio, for_each(batch, cost_of_start), 5e-4)
 
 
 def _logit(probability: Array) -> Array:
     return jnp.log(probability) - jnp.log1p(-probability)
+
+
+def _is_easy_and_rare(problem: Problem, **parameters: Any) -> Any:
+    if not _has_two_logits(problem):
+        return False
+    easy, rare = jax.nn.sigmoid(problem.initial_params)
+    return has_two_constraints(problem) & (easy >= 0.2) & (easy <= 0.95) & (rare <= 1e-5)
+
+
+def _are_both_rare(problem: Problem, **parameters: Any) -> Any:
+    if not _has_two_logits(problem):
+        return False
+    first, second = problem.initial_params
+    return has_two_constraints(problem) & (jnp.abs(first - second) <= 1e-9) & (jax.nn.sigmoid(first) <= 1e-5)
 
 
 @streamed
@@ -156,14 +175,15 @@ compositional_easy_rare = Theorem(
     name="compositional_easy_rare",
     statement=(
         "One easy constraint and one rare: partial credit costs only a constant factor, which tends to 2 / {w e^w "
-        "[E_1(w) + 2 E_2(w)/w + E_3(w)/w^2]} < 2, w the odds of the easy one, as the other gets rare."
+        "[E_1(w) + 2 E_2(w)/w + E_3(w)/w^2]} < 2, w the odds of the easy one, as the other gets rare. Measured with "
+        "the easy one met with probability .2 to .95 and the rare one with at most 1e-5."
     ),
     source=PAPER,
     kind="law",
-    unit="left over of a tolerance of .01 in the ratio of times",
+    unit="left over of a tolerance of 5e-4 in the ratio of times",
     draw=_draw_easy_rare,
     batch_claim=_easy_rare,
-    premise=has_two_constraints,
+    premise=_is_easy_and_rare,
     sizes=(2,),
 )
 
@@ -172,25 +192,26 @@ def _both_rare(batch: Batch) -> Check:
     s = 1 / (1 + np.exp(-batch.initial_params[:, 0]))
     binary = flows.arrival_times(_binary(batch), TARGET) * 2 * s**2
     partial = flows.arrival_times(batch, TARGET) * s / 2
-    return Check.each_of(Check.near(binary, 1.0, 0.02), Check.near(partial, 1.0, 0.02))
+    return Check.each_of(Check.near(binary, 1.0, 1e-4), Check.near(partial, 1.0, 2e-3))
 
 
 @streamed
 def _draw_both_rare(stream: Stream, _: Any) -> Drawn:
-    return constraints_problem(_logit(stream.log_uniform(1e-6, 1e-4) * jnp.ones(2))), {}
+    return constraints_problem(_logit(stream.log_uniform(1e-7, 1e-5) * jnp.ones(2))), {}
 
 
 compositional_both_rare = Theorem(
     name="compositional_both_rare",
     statement=(
-        "Both constraints rare, met with probability s: binary takes 1/(2 s^2), partial credit 2/s; partial wins."
+        "Both constraints rare, met with probability s: binary takes 1/(2 s^2), partial credit 2/s; partial wins. "
+        "Measured at s <= 1e-5."
     ),
     source=PAPER,
     kind="law",
-    unit="left over of a tolerance of .02 in the ratios of times to these",
+    unit="left over of tolerances of 1e-4 (binary) and .002 (partial) in the ratios of times to these",
     draw=_draw_both_rare,
     batch_claim=_both_rare,
-    premise=has_two_constraints,
+    premise=_are_both_rare,
     sizes=(2,),
 )
 

@@ -4,7 +4,7 @@ Rewards in [0, 1], one prompt, tabular; a* the best output, V* its reward, Delta
 delta_t = V* - V_t. Steps are theta_{t+1} = theta_t + (2/5) grad V, t counted from 0. V is 5/2-smooth, so a step gains
 at least |grad V|^2 / 5 (lemma 2), and at most (3/5) |grad V|^2. Then, with c = min_t pi_t(a*),
 
-    |grad V|_2 >= pi(a*) delta,      delta_t <= 5/(c^2 t),      delta_t >= Delta^2/(6 t) for late t
+    |grad V|_2 >= pi(a*) delta,      delta_t <= 5/(c^2 t),      delta_t >= 1/[1/delta_s + (9/7) (t - s)] for late s
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 from jaxtyping import Float
 
 from pgdyn.batch import Batch
 from pgdyn.objective import Objective
 from pgdyn.problem import Problem
 from pgdyn.solve import ascend_many
-from pgdyn.theory import draws
+from pgdyn.theory import draws, flows
 from pgdyn.theory.check import EPS, Check
 from pgdyn.theory.draws import Drawn, Stream, streamed
 from pgdyn.theory.premises import is_orthonormal
@@ -28,8 +29,9 @@ from pgdyn.theory.theorem import Theorem
 
 STEP = 0.4
 _UPDATES = 2000
-_PULL_UPDATES = 12_000
+_PULL_UPDATES = 32_000
 PULL_GAP = 0.09
+LEAST_FACTOR = 20.0
 _MEI = "Mei, Xiao, Szepesvari, Schuurmans, arXiv 2005.06392"
 _MARGIN = "the worst of 2,000 updates; holds up to 1e-9"
 
@@ -70,7 +72,7 @@ lojasiewicz = Theorem(
     draw=_draw_bandit,
     claim=_lojasiewicz,
     premise=is_bandit,
-    sizes=(2, 5, 10),
+    sizes=(2, 5, 30),
 )
 
 
@@ -93,8 +95,18 @@ def _margin(gaps: Float[np.ndarray, "N S"], bound: Float[np.ndarray, "N S"]) -> 
 
 def _global_rate(batch: Batch) -> Check:
     gaps, best = _path(batch)
+    return _margin(gaps[:, 1:], rate_bound(best))
+
+
+def rate_bound(best: Float[np.ndarray, "N S"]) -> Float[np.ndarray, "N S-1"]:
+    """Computes 5/(c^2 t) at t = 1, 2, ... of the probabilities of the best output at t = 0, 1, ...
+
+    Example:
+        >>> rate_bound(np.array([[0.5, 0.25, 1.0]])).tolist()
+        [[20.0, 40.0]]
+    """
     least = np.minimum.accumulate(best, axis=1)[:, :-1]
-    return _margin(gaps[:, 1:], 5 / (least**2 * np.arange(1, _UPDATES + 1)))
+    return 5 / (least**2 * np.arange(1, best.shape[1]))
 
 
 global_rate = Theorem(
@@ -106,15 +118,24 @@ global_rate = Theorem(
     draw=_draw_bandit,
     batch_claim=_global_rate,
     premise=is_bandit,
-    sizes=(5,),
+    sizes=(5, 2, 30),
 )
 
 
 def _global_rate_sum(batch: Batch) -> Check:
     gaps, best = _path(batch)
-    start = gaps[:, :1]
+    return _margin(gaps[:, 1:], sum_bound(gaps[:, :1], best))
+
+
+def sum_bound(start: Float[np.ndarray, "N 1"], best: Float[np.ndarray, "N S"]) -> Float[np.ndarray, "N S-1"]:
+    """Computes 1/[1/delta_0 + (1/5) sum_{s<t} pi_s(a*)^2] at t = 1, 2, ...; 1 where delta_0 = 0.
+
+    Example:
+        >>> sum_bound(np.array([[0.5]]), np.array([[0.5, 1.0, 1.0]])).round(4).tolist()
+        [[0.4878, 0.4444]]
+    """
     bound = 1 / (1 / np.where(start > 0, start, np.nan) + np.cumsum(best[:, :-1] ** 2, axis=1) / 5)
-    return _margin(gaps[:, 1:], np.where(start > 0, bound, 1.0))
+    return np.where(start > 0, bound, 1.0)
 
 
 global_rate_sum = Theorem(
@@ -126,13 +147,23 @@ global_rate_sum = Theorem(
     draw=_draw_bandit,
     batch_claim=_global_rate_sum,
     premise=is_bandit,
-    sizes=(5,),
+    sizes=(5, 2, 30),
 )
 
 
 def _uniform_rate(batch: Batch) -> Check:
     gaps = _path(batch)[0][:, 1:]
-    return _margin(gaps, np.broadcast_to(5 * batch.num_outputs**2 / np.arange(1, _UPDATES + 1), gaps.shape))
+    return _margin(gaps, np.broadcast_to(uniform_bound(batch.num_outputs, _UPDATES), gaps.shape))
+
+
+def uniform_bound(outputs: int, updates: int) -> Float[np.ndarray, " S"]:
+    """Computes 5 K^2 / t at t = 1, 2, ...
+
+    Example:
+        >>> uniform_bound(3, 2).tolist()
+        [45.0, 22.5]
+    """
+    return 5 * outputs**2 / np.arange(1, updates + 1)
 
 
 @streamed
@@ -149,28 +180,43 @@ uniform_rate = Theorem(
     draw=_draw_uniform,
     batch_claim=_uniform_rate,
     premise=lambda problem, **_: is_bandit(problem) & (jnp.ptp(problem.initial_params) < 1e-12),
-    sizes=(5,),
+    sizes=(5, 2, 30),
 )
+
+
+def lower_bound(since: np.ndarray, gap: np.ndarray) -> np.ndarray:
+    """Computes 1/[1/delta_s + (9/7) (t - s)] from t - s and delta_s.
+
+    Example:
+        >>> float(lower_bound(np.array(7.0), np.array(0.5)).round(6))
+        0.090909
+    """
+    return 1 / (1 / gap + 9 / 7 * since)
 
 
 def _rate_lower(batch: Batch) -> Check:
     gaps, _ = _path(batch)
     ordered = np.sort(batch.true_reward[:, 0], axis=1)
     lead = (ordered[:, -1] - ordered[:, -2])[:, None]
-    late = gaps <= lead**2 / 18
+    late = gaps <= lead / 18
     first = np.argmax(late, axis=1)[:, None]
-    since = np.arange(gaps.shape[1]) - first
-    bound = 1 / (1 / np.take_along_axis(gaps, first, axis=1) + 6 * since / lead**2)
+    times = np.arange(gaps.shape[1])
+    since = times - first
+    level = np.take_along_axis(gaps, first, axis=1)
+    margin = np.log(gaps) - np.log(lower_bound(np.maximum(since, 0), level))
+    # Mei's rate, from where the bound above implies it.
+    mei = np.log(gaps) - np.log(lead**2 / (6 * np.maximum(times, 1)))
+    implied = times >= np.maximum((1 / level - 9 / 7 * first) / (6 / lead**2 - 9 / 7), 1)
     checked = np.any(late, axis=1, keepdims=True) & (since >= 1)
-    margin = np.where(checked, np.log(gaps) - np.log(bound), np.inf)
-    return Check.at_least(np.min(margin, axis=1), 0.0, rounding=1e-9)
+    margins = (np.where(checked, margin, np.inf), np.where(checked & implied, mei, np.inf))
+    return Check.each_of(*(Check.at_least(np.min(each, axis=1), 0.0, rounding=1e-9) for each in margins))
 
 
 @streamed
 def _draw_near_optimum(stream: Stream, outputs: int) -> Drawn:
     lead = stream.uniform(0.1, 1.0)
     others = jnp.append(1 - lead, (1 - lead) * stream.uniform(shape=(outputs - 2,)))
-    left = lead**2 / 18 * stream.uniform(0.1, 3.0)
+    left = lead / 18 * stream.uniform(0.1, 3.0)
     rest = left * stream.simplex(outputs - 1)
     return Problem.tabular(jnp.append(1 - left, rest), jnp.append(1.0, others)), {}
 
@@ -178,11 +224,12 @@ def _draw_near_optimum(stream: Stream, outputs: int) -> Drawn:
 rate_lower = Theorem(
     name="rate_lower",
     statement=(
-        "One best output, lead Delta: from the first s with V* - V_s <= Delta^2/18 on, V* - V_t >= 1 / [1/(V* - V_s) + "
-        "6 (t - s)/Delta^2]; hence V* - V_t >= Delta^2/(6 t) for all large t. Proof: delta falls by at most (3/5) "
-        "|grad V|^2 <= (6/5) delta^2/Delta^2 a step."
+        "One best output, lead Delta: from the first s with V* - V_s <= Delta/18 on, V* - V_t >= 1 / [1/(V* - V_s) + "
+        "(9/7) (t - s)], whatever Delta; hence V* - V_t >= Delta^2/(6 t) from t = [1/(V* - V_s) - (9/7) s] / (6/Delta^2"
+        " - 9/7) on. Proof: every other output is below V, so that |grad V|^2 <= 2 pi(a*)^2 delta^2, a step takes at "
+        "most (3/5) |grad V|^2 <= (6/5) delta^2 off delta, and 1/delta grows by at most (6/5)/(1 - 1/15)."
     ),
-    source=_MEI + ", theorem 9, which says 'for large enough t'; from where on is derived here",
+    source=_MEI + ", theorem 9, which says Delta^2/(6 t) 'for large enough t'; the sharper form is derived here",
     kind="bound",
     unit="ln of V* - V_t over the bound, " + _MARGIN,
     draw=_draw_near_optimum,
@@ -190,12 +237,12 @@ rate_lower = Theorem(
     premise=lambda problem, **_: (
         is_bandit(problem) & (jnp.sum(problem.true_reward == jnp.max(problem.true_reward)) == 1)
     ),
-    sizes=(2, 5),
+    sizes=(2, 5, 30),
 )
 
 
-def updates_to(batch: Batch, gap: float = PULL_GAP) -> Float[np.ndarray, " N"]:
-    """Counts updates of 2/5 until V* - V_t <= gap; inf where more than 12,000.
+def updates_to(batch: Batch, gap: ArrayLike = PULL_GAP) -> Float[np.ndarray, " N"]:
+    """Counts updates of 2/5 until V* - V_t <= gap; inf where more than 32,000.
 
     Example:
         >>> updates_to(Batch.tabular([[[0.05, 0.01, 0.94]]], [1.0, 0.9, 0.1])).tolist()
@@ -207,28 +254,46 @@ def updates_to(batch: Batch, gap: float = PULL_GAP) -> Float[np.ndarray, " N"]:
 
 def _gravitational_pull(batch: Batch) -> Check:
     mirrored = batch.replace(initial_params=batch.initial_params[:, :, [1, 0, 2]])
-    return Check.at_least(np.log(updates_to(batch) / updates_to(mirrored)), np.log(20.0))
+    reward = batch.true_reward[:, 0]
+    gap = 0.9 * (reward[:, 0] - reward[:, 1])
+    factor = np.log(updates_to(batch, gap) / updates_to(mirrored, gap))
+    flow = [flows.arrival_times(each, reward[:, 0] - gap) for each in (batch, mirrored)]
+    return Check.each_of(
+        Check.near(factor, np.log(flow[0] / flow[1]), 0.06), Check.at_least(factor, np.log(LEAST_FACTOR))
+    )
 
 
 @streamed
 def _draw_pull(stream: Stream, _: Any) -> Drawn:
-    masses = jnp.array([0.01, 0.05]) * stream.uniform(0.85, 1.15, (2,))
-    return Problem.tabular(jnp.append(masses, 1 - jnp.sum(masses)), [1.0, 0.9, 0.1]), {}
+    best, second = stream.uniform(0.0085, 0.0125), stream.uniform(0.04, 0.06)
+    reward = jnp.stack([jnp.ones(()), stream.uniform(0.87, 0.9), stream.uniform(0.0, 0.2)])
+    return Problem.tabular(jnp.stack([best, second, 1 - best - second]), reward), {}
+
+
+def _is_pulled(problem: Problem, **parameters: Any) -> Any:
+    if problem.num_outputs != 3 or problem.num_prompts != 1:
+        return False
+    start, reward = jnp.exp(initial_log_policy(problem)[0]), problem.true_reward[0]
+    rewards = (reward[0] == 1) & (reward[1] >= 0.87) & (reward[1] <= 0.9) & (reward[2] <= 0.2)
+    masses = (start[0] >= 0.0085) & (start[0] <= 0.0125) & (start[1] >= 0.04) & (start[1] <= 0.06)
+    return is_bandit(problem) & rewards & masses
 
 
 gravitational_pull = Theorem(
     name="gravitational_pull",
     statement=(
         "r = (1, .9, .1), steps 2/5: from (.05, .01, .94) V* - V <= .09 takes 53 updates, from (.01, .05, .94) it "
-        "takes 7367 (the 7368th policy, counted from 1): the second best output first takes all. With both small "
-        "masses 15% off in either direction the factor stays above 20."
+        "takes 7367 (the 7368th policy, counted from 1): the second best output first takes all. With rewards (1, .87 "
+        "to .9, 0 to .2), .0085 to .0125 on the best and .04 to .06 on the second, and the gap nine tenths of their "
+        "difference, exchanging these masses changes the number of updates by more than a factor of 20, the factor "
+        "being that of gradient flow."
     ),
     source=_MEI + ", section 3 (softmax gravitational well); the gap .09 was found here to give their 7368",
     kind="law",
-    unit="ln of the ratio of updates, less ln 20",
+    unit="left over of a tolerance of .06 in ln of the factor beside the flow's, or ln of the factor less ln 20",
     draw=_draw_pull,
     batch_claim=_gravitational_pull,
-    premise=lambda problem, **_: is_bandit(problem) & (problem.num_outputs == 3),
+    premise=_is_pulled,
     sizes=(3,),
 )
 

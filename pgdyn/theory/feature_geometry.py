@@ -19,6 +19,7 @@ I the regularised incomplete beta function. Orthonormal features give g = n + 1 
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import jax
@@ -31,12 +32,21 @@ from pgdyn.batch import Batch
 from pgdyn.problem import Problem
 from pgdyn.theory import flows
 from pgdyn.theory.check import EPS, Check
+from pgdyn.theory.corner_laws import is_rare_in_trap
 from pgdyn.theory.draws import Drawn, Stream, streamed
 from pgdyn.theory.mediocre_trap import draw_rewards, draw_start, mass_off, pulls, start_of_pulls, value_above
 from pgdyn.theory.rarity import arrival_exponent, make_rarer
 from pgdyn.theory.starts import initial_log_policy, initial_log_rate, initial_velocity
 from pgdyn.theory.theorem import Theorem, for_each
-from pgdyn.theory.trap_features import draw_between, geometry, harmonic, has_trap_features, trap_features, trap_problem
+from pgdyn.theory.trap_features import (
+    draw_between,
+    geometry,
+    harmonic,
+    has_trap_features,
+    has_trap_shape,
+    trap_features,
+    trap_problem,
+)
 
 _SOURCE = "derived here; arXiv 2604.25872, appendix A.1, for the direction of the effect"
 
@@ -110,7 +120,18 @@ feature_geometry_gain = Theorem(
 
 def _exponent_claim(batch: Batch, fraction: np.ndarray) -> Check:
     slope = arrival_exponent(batch, make_rarer(batch), value_above(batch, fraction))
-    return Check.near(slope, for_each(batch, exponent), 0.02)
+    return Check.near(slope, for_each(batch, exponent), 0.01)
+
+
+def _escapes_late(problem: Problem, fraction: Array) -> Any:
+    if not has_trap_shape(problem):
+        return False
+    _, _, inner, bad = geometry(problem)
+    log_best = initial_log_policy(problem)[0, 0]
+    away = inner + harmonic(bad) >= 0.5
+    decades = exponent(problem) * log_best / math.log(10)
+    late = is_rare_in_trap(problem, 0.02) & (decades <= -15) & (decades >= -25)
+    return has_trap_features(problem) & away & late & (fraction > 0) & (fraction <= 0.75)
 
 
 @streamed
@@ -119,8 +140,9 @@ def _draw_exponent(stream: Stream, n: int) -> Drawn:
     features, inner, bad_norms = _draw_kernel(stream, n, 0.6, 3.0)
     rewards = draw_rewards(stream, n)
     power = (jnp.sum(features[1] ** 2) + harmonic(bad_norms)) / (inner + harmonic(bad_norms))
-    best = jnp.minimum(stream.log_uniform(1e-24, 1e-18) ** (1 / power), 1e-4)
-    return trap_problem(features, rewards, draw_start(stream, n, best, 0.3)), {}
+    best = jnp.minimum(stream.log_uniform(1e-24, 1e-18) ** (1 / power), 9e-5)
+    start = draw_start(stream, n, best)
+    return trap_problem(features, rewards, start), {"fraction": stream.uniform(0.05, 0.75)}
 
 
 feature_geometry_law = Theorem(
@@ -128,14 +150,16 @@ feature_geometry_law = Theorem(
     statement=(
         "Flow on the true reward, kappa > -H: the time to a value above r_med is Theta(p_0^-g) with "
         "g = (a_m + H)/(kappa + H). So rating the mediocre output low, which makes it p_0^-1, helps in the limit iff "
-        "kappa < a_m."
+        "kappa < a_m. Measured where kappa + H >= 1/2 and y* is rare: p_0 <= 1e-4, 1e-25 <= p_0^g <= 1e-15, D* p_0 "
+        "sum_b 1/(D_b q_b) <= 1/50, no bad output likelier than the mediocre one; to a value of at most "
+        "r_med + (3/4) D*."
     ),
     source=_SOURCE,
     kind="law",
-    unit="left over of a tolerance of .02 in -d ln T / d ln p_0",
+    unit="left over of a tolerance of .01 in -d ln T / d ln p_0, between p_0 and p_0 / sqrt(10)",
     draw=_draw_exponent,
     batch_claim=_exponent_claim,
-    premise=has_trap_features,
+    premise=_escapes_late,
     sizes=(1, 2, 3),
     defaults={"fraction": 0.5},
 )
@@ -143,7 +167,7 @@ feature_geometry_law = Theorem(
 
 def _escape_claim(batch: Batch, fraction: np.ndarray) -> Check:
     times = flows.arrival_times(batch, value_above(batch, fraction))
-    return Check.near(times / for_each(batch, escape_time), 1.0, 0.05)
+    return Check.near(times / for_each(batch, escape_time), 1.0, 1e-4)
 
 
 @streamed
@@ -153,18 +177,19 @@ def _draw_escape(stream: Stream, n: int) -> Drawn:
     ceiling = jnp.minimum(best - 0.3, 0.95 * jnp.sqrt(best * mediocre))
     inner = draw_between(stream, jnp.maximum(0.2 - harmonic(bad), -0.95 * jnp.sqrt(best * mediocre)), ceiling)
     rewards = draw_rewards(stream, n)
-    total = stream.log_uniform(1e-6, 3e-5)
+    total = stream.log_uniform(1e-8, 3e-7)
     u = total * stream.log_uniform(1e-3, 1.0)
     start = start_of_pulls(rewards, u, total * harmonic(bad) / bad)
     return trap_problem(trap_features(best, mediocre, inner, bad), rewards, start), {}
 
 
-def _in_balanced_corner(problem: Problem, **parameters: Any) -> Any:
+def _in_balanced_corner(problem: Problem, fraction: Array) -> Any:
     best, _, inner, bad = geometry(problem)
     _, w = pulls(problem)
     balanced = jnp.all(jnp.abs(bad * w - (bad * w)[0]) <= 1e-6 * (bad * w)[0])
     escapes = (inner > -harmonic(bad)) & (inner < best)
-    return has_trap_features(problem) & balanced & escapes & (mass_off(problem) <= 0.01)
+    in_time = escape_time(problem) <= 1e28  # flows are run until 1e30
+    return has_trap_features(problem) & balanced & escapes & (mass_off(problem) <= 1e-5) & in_time & (fraction == 0.5)
 
 
 feature_geometry_time = Theorem(
@@ -177,7 +202,7 @@ feature_geometry_time = Theorem(
     ),
     source="derived here",
     kind="law",
-    unit="left over of a tolerance of .05 in the ratio of times",
+    unit="left over of a tolerance of 1e-4 in the ratio of times",
     draw=_draw_escape,
     batch_claim=_escape_claim,
     premise=_in_balanced_corner,

@@ -28,7 +28,7 @@ from pgdyn.solve import flow_many
 HORIZON = 1e30  # later than any escape that is measured here; a plateau costs few steps however long it is
 # Errors made at the start are magnified on the way out of a plateau, but only in proportion.
 RTOL, ATOL = 1e-8, 1e-10
-_SHAPES = {True: ((1, 5, None), (1, 10, None), (3, 5, None)), False: ((1, 5, 5), (3, 5, 5))}  # (P, K, D)
+_SHAPES = {True: ((1, 5, None), (1, 30, None), (3, 5, None)), False: ((1, 5, 5), (3, 5, 5))}  # (P, K, D)
 _IMPOSSIBLE = -1e4  # a logit
 
 

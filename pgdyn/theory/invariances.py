@@ -110,7 +110,7 @@ perturbation_linearity = Theorem(
     draw=_draw_units,
     batch_claim=_perturbation_linearity,
     premise=lambda problem, scale, **_: scale > 0,
-    sizes=((2, 3, 4),),
+    sizes=((2, 3, 4), (1, 30, None)),
 )
 
 

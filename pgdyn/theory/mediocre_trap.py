@@ -56,12 +56,13 @@ def draw_rewards(stream: Stream, n: int) -> Float[Array, " K"]:
     return jnp.concatenate([best, jnp.zeros(1), bad]) + stream.uniform(-1.0, 1.0)
 
 
-def draw_start(stream: Stream, n: int, best: Array, least: float) -> Float[Array, " K"]:
-    """Draws a policy with `best` on y*, at least `least` on y_med, and the rest on n bad outputs in similar shares.
+def draw_start(stream: Stream, n: int, best: Array) -> Float[Array, " K"]:
+    """Draws a policy with `best` on y* and the rest on y_med and n bad outputs, in similar shares.
 
     The mediocre output is the likeliest of those that are not best, as the corner of the others would delay it.
     """
-    mediocre = stream.uniform(least, 0.6)
+    least = 1.02 / (1.7 + 0.3 * n)  # shares of bad outputs differ by at most .3 to 1
+    mediocre = least + (0.8 - least) * stream.uniform()
     shares = stream.uniform(0.3, 1.0, (n,))
     return _with_rest(best, (1 - mediocre - best) * shares / jnp.sum(shares) if n else jnp.zeros(0))
 

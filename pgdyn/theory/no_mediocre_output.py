@@ -57,10 +57,10 @@ def one_good_output(problem: Problem, rho: Array) -> Any:
     """Tells whether the proxy is r_b + D 1[y*] on one prompt at temperature 1, with p_0 < rho < 1."""
     if problem.num_prompts != 1:
         return False
-    _, p, gap = _best_start(problem)
+    _, p, _ = _best_start(problem)
     reward = problem.proxy_reward[0]
     others_equal = jnp.sum(reward == jnp.min(reward)) == problem.num_outputs - 1
-    return others_equal & (gap > 0) & (p < rho) & (rho < 1) & (problem.temperature == 1)
+    return others_equal & (p < rho) & (rho < 1) & (problem.temperature == 1)
 
 
 def _hull_bound(problem: Problem, rho: Array) -> Array:
@@ -103,7 +103,7 @@ no_mediocre_upper = Theorem(
     draw=_draw_features,
     batch_claim=_no_mediocre_upper,
     premise=lambda problem, rho: (not problem.is_tabular) & one_good_output(problem, rho),
-    sizes=((5, 5),),
+    sizes=((5, 5), (2, 3), (3, 2)),
     defaults={"rho": 0.9},
 )
 
@@ -146,7 +146,7 @@ no_mediocre_orthonormal = Theorem(
     draw=_draw_one_good,
     batch_claim=_no_mediocre_orthonormal,
     premise=lambda problem, rho: is_orthonormal(problem) & one_good_output(problem, rho),
-    sizes=(3, 10),
+    sizes=(3, 2, 30),
     defaults={"rho": 0.9},
 )
 
@@ -181,7 +181,7 @@ no_mediocre_exponent = Theorem(
     draw=_draw_rare_good,
     batch_claim=_no_mediocre_exponent,
     premise=_rare_good_output,
-    sizes=(5,),
+    sizes=(5, 2, 30),
     defaults={"rho": 0.9},
 )
 

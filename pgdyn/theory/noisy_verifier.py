@@ -100,7 +100,7 @@ noisy_verifier = Theorem(
     draw=_draw_verifier,
     claim=_noisy_verifier,
     premise=_has_verifier,
-    sizes=(4, 6),
+    sizes=(4, 30),
 )
 
 
@@ -134,7 +134,7 @@ verifier_phase = Theorem(
     draw=_draw_phase,
     batch_claim=_verifier_phase,
     premise=_has_verifier,
-    sizes=(4,),
+    sizes=(4, 2, 30),
     defaults={"t1": 10.0},
 )
 

@@ -11,8 +11,10 @@ Times are those to pi(F) = .95.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array
@@ -20,6 +22,7 @@ from jaxtyping import Array
 from pgdyn.batch import Batch
 from pgdyn.problem import Problem
 from pgdyn.theory.check import EPS, Check
+from pgdyn.theory.corner_laws import escapes_in_time, is_rare_in_trap
 from pgdyn.theory.draws import Drawn, Stream, streamed
 from pgdyn.theory.premises import is_orthonormal
 from pgdyn.theory.rarity import arrival_exponent, make_rarer
@@ -76,47 +79,70 @@ partial_credit_rise = Theorem(
     draw=_draw_rise,
     claim=_rise,
     premise=is_credit_problem,
-    sizes=(2, 8),
+    sizes=(2, 28),
 )
 
 
 @streamed
 def _draw_rare(stream: Stream, none: int) -> Drawn:
-    return credit_problem(stream.log_uniform(1e-6, 1e-4), stream.uniform(0.3, 0.7), none), {}
+    least = max(0.3, 1.01 / (none + 1))
+    half = least + (0.75 - least) * stream.uniform()
+    # D* = D_b = 1/2 makes D* f sum_b 1/(D_b q_b) = n^2 f / (1 - f - g).
+    full = stream.log_uniform(1e-24 ** (1 / max(none + 1, 4)), 3e-5)
+    return credit_problem(jnp.minimum(full, 9e-4 * (1 - half) / none**2), half, none), {}
+
+
+def _rare_full_credit(problem: Problem) -> Any:
+    if problem.num_outputs < 3:
+        return False
+    rare = initial_log_policy(problem)[0, 0] <= math.log(1e-4)
+    return is_credit_problem(problem) & rare
+
+
+def _rare_beside_half_credit(problem: Problem) -> Any:
+    if problem.num_outputs < 3:
+        return False
+    on_proxy = eqx.tree_at(lambda p: p.true_reward, problem, problem.proxy_reward)
+    return is_credit_problem(problem) & is_rare_in_trap(on_proxy) & escapes_in_time(on_proxy)
 
 
 def _partial_exponent(batch: Batch) -> Check:
-    return Check.near(arrival_exponent(batch, make_rarer(batch), TARGET), batch.num_outputs - 1.0, 0.05)
+    return Check.near(arrival_exponent(batch, make_rarer(batch), TARGET), batch.num_outputs - 1.0, 0.004)
 
 
 partial_credit_exponent = Theorem(
     name="partial_credit_exponent",
-    statement="Partial credit, n outputs of no credit, f small against g: time Theta(f^-(n+1)), as in corner_law.",
+    statement=(
+        "Partial credit, n outputs of no credit: time Theta(f^-(n+1)), as in corner_law. Measured where f is rare as "
+        "there, with g at least as likely as any output of no credit."
+    ),
     source=PAPER,
     kind="law",
-    unit="left over of a tolerance of .05 in -d ln T / d ln f",
+    unit="left over of a tolerance of .004 in -d ln T / d ln f, between f and f / sqrt(10)",
     draw=_draw_rare,
     batch_claim=_partial_exponent,
-    premise=is_credit_problem,
-    sizes=(1, 2),
+    premise=_rare_beside_half_credit,
+    sizes=(1, 2, 4),
 )
 
 
 def _binary_exponent(batch: Batch) -> Check:
     binary = batch.replace(proxy_reward=batch.true_reward)
-    return Check.near(arrival_exponent(binary, make_rarer(binary), TARGET), 1.0, 0.02)
+    return Check.near(arrival_exponent(binary, make_rarer(binary), TARGET), 1.0, 0.004)
 
 
 binary_credit_exponent = Theorem(
     name="binary_credit_exponent",
-    statement="Binary reward, the same outputs: time Theta(1/f), however many outputs share the rest.",
+    statement=(
+        "Binary reward, the same outputs: time Theta(1/f), however many outputs share the rest. Measured at f <= 1e-4."
+    ),
     source=PAPER,
     kind="law",
-    unit="left over of a tolerance of .02 in -d ln T / d ln f",
+    unit="left over of a tolerance of .004 in -d ln T / d ln f, between f and f / sqrt(10)",
     draw=_draw_rare,
     batch_claim=_binary_exponent,
-    premise=is_credit_problem,
-    sizes=(1, 2),
+    premise=_rare_full_credit,
+    sizes=(1, 2, 28),
 )
 
 

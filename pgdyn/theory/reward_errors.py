@@ -2,7 +2,8 @@ r"""What single errors of a reward do, on the controlled problem of arXiv 2604.2
 
 pi_0 = (.05, .5, .15, .15, .15) on (y*, y_med, three bad ones), true reward r_G = (1, .8, -1, -1, -1), times to V_G =
 .9 under gradient flow. "Rare" below is the same problem with one of the three bad outputs at probability 1e-8 and the
-other two sharing the rest, which leaves two bad outputs that count. What an error does at once is told by
+other two sharing the rest, which leaves two bad outputs that count. Around it lies a family of traps: any gaps, masses
+and targets, with a rare bad output last (`is_trap`). What an error does at once is told by
 
     dV_G/dt = sum pi^2 A_P A_G,      A(y) = (1 - pi(y)) (r(y) - E_pi[r | not y]),
 
@@ -15,6 +16,7 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from pgdyn import policy
@@ -23,6 +25,7 @@ from pgdyn.problem import Problem
 from pgdyn.theory import draws, flows
 from pgdyn.theory.check import EPS, Check
 from pgdyn.theory.draws import Drawn, Stream, streamed
+from pgdyn.theory.premises import is_orthonormal
 from pgdyn.theory.starts import initial_log_policy, trained_on
 from pgdyn.theory.theorem import Theorem
 
@@ -41,40 +44,80 @@ def _is_controlled(problem: Problem, start: np.ndarray) -> Any:
     return same & jnp.all(problem.true_reward[0] == TRUE_REWARD) & (problem.temperature == 1)
 
 
-def _log_time(batch: Batch) -> Float[np.ndarray, " N"]:
-    return np.log(flows.arrival_times(batch, TARGET))
+def is_trap(problem: Problem, target: Array) -> Any:
+    """Tells whether the truth is r_0 > target > r_1 > every other reward, and the start mostly on the second output.
+
+    Example:
+        >>> bool(is_trap(Problem.tabular(RARE_POLICY, TRUE_REWARD), jnp.asarray(0.9)))
+        True
+    """
+    if problem.num_outputs < 3 or problem.num_prompts > 1 or not problem.is_tabular:
+        return False
+    reward, log_policy = problem.true_reward[0], initial_log_policy(problem)[0]
+    ordered = (reward[0] > target) & (target > reward[1]) & (reward[1] > jnp.max(reward[2:]))
+    return is_orthonormal(problem) & ordered & (jnp.argmax(log_policy) == 1)
+
+
+def _draw_trap(stream: Stream) -> tuple[Array, Array, Array]:
+    """(start, true reward, target) of a trap, the controlled problem with a rare bad output among them."""
+    best, mediocre = stream.uniform(0.04, 0.12), stream.uniform(0.4, 0.6)
+    rare, share = stream.log_uniform(1e-9, 1e-6), stream.uniform(0.35, 0.65)
+    rest = 1 - best - mediocre - rare
+    start = jnp.stack([best, mediocre, rest * share, rest * (1 - share), rare])
+    middle = stream.uniform(0.6, 0.85)
+    reward = jnp.concatenate([jnp.stack([jnp.ones(()), middle]), stream.uniform(-1.2, -0.6, (3,))])
+    return start, reward, middle + (1 - middle) * stream.uniform(0.2, 0.7)
+
+
+def _log_time(batch: Batch, target: ArrayLike) -> Float[np.ndarray, " N"]:
+    return np.log(flows.arrival_times(batch, target))
+
+
+def _errs_on(problem: Problem, output: int) -> Any:
+    others = jnp.arange(problem.num_outputs) != output
+    return jnp.all(jnp.where(others, problem.proxy_reward[0] == problem.true_reward[0], True))
 
 
 def _unspoilt(batch: Batch) -> Batch:
     return batch.replace(proxy_reward=batch.true_reward)
 
 
-def _monotone(batch: Batch, higher: np.ndarray) -> Check:
+def _monotone(batch: Batch, higher: np.ndarray, target: np.ndarray) -> Check:
     raised = batch.proxy_reward.copy()
     raised[:, 0, 1] = higher
-    return Check.at_most(_log_time(batch), _log_time(batch.replace(proxy_reward=raised)))
+    return Check.at_most(_log_time(batch, target), _log_time(batch.replace(proxy_reward=raised), target))
 
 
 @streamed
 def _draw_monotone(stream: Stream, _: Any) -> Drawn:
-    low = stream.uniform(-1.5, 0.88)
-    proxy = jnp.asarray(TRUE_REWARD).at[1].set(low)
-    return Problem.tabular(INITIAL_POLICY, TRUE_REWARD, proxy), {"higher": low + 0.01 + (0.89 - low) * stream.uniform()}
+    start, true, target = _draw_trap(stream)
+    least = jnp.max(true[2:])
+    low = least + (0.88 - least) * stream.uniform()
+    parameters = {"higher": low + 0.001 + (0.899 - low) * stream.uniform(), "target": target}
+    return Problem.tabular(start, true, true.at[1].set(low)), parameters
+
+
+def _rated_higher(problem: Problem, higher: Array, target: Array) -> Any:
+    low = problem.proxy_reward[0, 1]
+    above = (low >= jnp.max(problem.true_reward[0, 2:])) & (higher > low) & (higher <= 0.9)
+    return is_trap(problem, target) & _errs_on(problem, 1) & above & (problem.true_reward[0, 0] == 1)
 
 
 monotone_in_mediocre = Theorem(
     name="monotone_in_mediocre",
     statement=(
-        "On the controlled problem the time to V_G = .9 strictly increases with the proxy reward of the mediocre "
-        "output, between -1.5 (time 15.9) and .9 (time 5.9e5)."
+        "The time to a value between r_med and r* = 1 strictly increases with the proxy reward of the mediocre output, "
+        "from the largest of the bad outputs' up to .9, the other rewards being true; on the controlled problem even "
+        "from -1.5 (time 15.9) to .9 (5.9e5). Below unequal bad rewards it can turn: rated lowest of all, the mediocre "
+        "output leaves the bad ones to rise first."
     ),
     source=_SOURCE,
     kind="law",
     unit="ln of the ratio of the two times",
     draw=_draw_monotone,
     batch_claim=_monotone,
-    premise=lambda problem, **_: _is_controlled(problem, INITIAL_POLICY),
-    defaults={"higher": 0.9},
+    premise=_rated_higher,
+    defaults={"higher": 0.9, "target": TARGET},
 )
 
 
@@ -107,7 +150,7 @@ advantage_sign = Theorem(
     draw=_draw_any,
     claim=_advantage_sign,
     premise=lambda problem, **_: problem.num_prompts == 1,
-    sizes=(2, 5),
+    sizes=(2, 30),
     defaults={"output": 1},
 )
 
@@ -124,26 +167,31 @@ def true_value_speed(problem: Problem) -> Array:
     return jnp.sum(jnp.exp(2 * log_policy) * proxy * true)
 
 
-def _instant(batch: Batch) -> Check:
-    return Check.at_least(_log_time(batch), _log_time(_unspoilt(batch)))
+def _instant(batch: Batch, target: np.ndarray) -> Check:
+    return Check.at_least(_log_time(batch, target), _log_time(_unspoilt(batch), target))
 
 
 @streamed
 def _draw_low_mediocre(stream: Stream, _: Any) -> Drawn:
     # d V_G' / d r_P(y_med) = d pi(y_med)/dt under r_G > 0 here, so every lower rating hurts at once.
-    low = stream.uniform(-1.0, 0.75)
-    return Problem.tabular(RARE_POLICY, TRUE_REWARD, jnp.asarray(TRUE_REWARD).at[1].set(low)), {}
+    start, true, target = _draw_trap(stream)
+    low = stream.uniform(-1.0, 0.55)
+    return Problem.tabular(start, true, true.at[1].set(low)), {"target": target}
 
 
-def _slower_at_first(problem: Problem, **parameters: Any) -> Any:
-    return true_value_speed(problem) < true_value_speed(trained_on(problem, problem.true_reward))
+def _slower_at_first(problem: Problem, target: Array) -> Any:
+    if problem.num_prompts > 1 or not problem.is_tabular:
+        return False
+    slower = true_value_speed(problem) < true_value_speed(trained_on(problem, problem.true_reward))
+    return is_orthonormal(problem) & slower
 
 
 instantaneous_versus_long_run = Theorem(
     name="instantaneous_versus_long_run",
     statement=(
-        "Claim: an error that lowers dV_G/dt at the start does not bring V_G = .9 sooner. False: rating the "
-        "mediocre output -1 instead of .8 turns dV_G/dt(0) from +.264 to -.005, and the time from 4821 to 15.5."
+        "Claim: an error that lowers dV_G/dt at the start does not bring a target of V_G sooner. False: on the "
+        "controlled problem with a rare bad output, rating the mediocre output -1 instead of .8 turns dV_G/dt(0) from "
+        "+.264 to -.005, and the time to .9 from 4821 to 15.5."
     ),
     source=_SOURCE,
     kind="known false",
@@ -151,6 +199,7 @@ instantaneous_versus_long_run = Theorem(
     draw=_draw_low_mediocre,
     batch_claim=_instant,
     premise=_slower_at_first,
+    defaults={"target": TARGET},
 )
 
 
@@ -185,7 +234,15 @@ def with_error(output: int, rating: float) -> np.ndarray:
 
 
 def _table(batch: Batch, expected: np.ndarray) -> Check:
-    return Check.near(_log_time(batch), np.log(expected), 1e-5)
+    return Check.near(_log_time(batch, TARGET), np.log(expected), 1e-8)
+
+
+def _is_row(problem: Problem, expected: Array) -> Any:
+    if problem.true_reward.shape != (1, 5):
+        return False
+    rows = jnp.asarray([with_error(*error) for error in SINGLE_ERRORS])
+    own = jnp.all(rows == problem.proxy_reward, axis=1) & (jnp.asarray(list(SINGLE_ERRORS.values())) == expected)
+    return _is_controlled(problem, RARE_POLICY) & jnp.any(own)
 
 
 @streamed
@@ -201,57 +258,77 @@ single_error_table = Theorem(
     statement=(
         "On the controlled problem with a rare bad output, one error at a time, time to V_G = .9 (without error "
         "4821): bad -> 1.5 or 1: never; rare bad -> 1.5: 4821; bad -> -.5: 3538; bad -> -2: 7388; bad -> .8: 272; "
-        "y_med -> .9: 41251, -> .5: 263, -> -1: 15.5; y* -> .85: 291607, -> 2: 41.2."
+        "y_med -> .9: 41251, -> .5: 263, -> -1: 15.5; y* -> .85: 291607, -> 2: 41.2. (A table of twelve flows.)"
     ),
     source=_SOURCE,
     kind="law",
-    unit="left over of a tolerance of 1e-5 in ln T",
+    unit="left over of a tolerance of 1e-8 in ln T; twelve flows, however many problems are asked for",
     draw=_draw_table,
     batch_claim=_table,
-    premise=lambda problem, **_: _is_controlled(problem, RARE_POLICY),
+    premise=_is_row,
     defaults={"expected": SINGLE_ERRORS[0, 1.0]},
 )
 
 
-def _no_slower(batch: Batch) -> Check:
-    return Check.at_most(_log_time(batch), _log_time(_unspoilt(batch)))
+def _no_slower(batch: Batch, target: np.ndarray) -> Check:
+    return Check.at_most(_log_time(batch, target), _log_time(_unspoilt(batch), target))
 
 
 @streamed
-def _draw_bad(stream: Stream, span: tuple[float, float]) -> Drawn:
-    rating = stream.uniform(*span)
-    return Problem.tabular(RARE_POLICY, TRUE_REWARD, jnp.asarray(TRUE_REWARD).at[2].set(rating)), {}
+def _draw_worse(stream: Stream, _: Any) -> Drawn:
+    start, true, target = _draw_trap(stream)
+    return Problem.tabular(start, true, true.at[2].add(-stream.uniform(0.0, 2.0))), {"target": target}
 
+
+@streamed
+def _draw_better(stream: Stream, _: Any) -> Drawn:
+    start, true, target = _draw_trap(stream)
+    return Problem.tabular(start, true, true.at[2].set(stream.uniform(-0.6, 0.85))), {"target": target}
+
+
+def _worse_bad(problem: Problem, target: Array) -> Any:
+    if problem.num_outputs < 3:
+        return False
+    lower = problem.proxy_reward[0, 2] <= problem.true_reward[0, 2]
+    return is_trap(problem, target) & _errs_on(problem, 2) & lower
+
+
+def _mediocre_bad(problem: Problem, target: Array) -> Any:
+    if problem.num_outputs < 3:
+        return False
+    rating = problem.proxy_reward[0, 2]
+    mediocre = (rating >= problem.true_reward[0, 2]) & (rating < problem.true_reward[0, 0])
+    return is_trap(problem, target) & _errs_on(problem, 2) & mediocre
+
+
+_TRAP: dict[str, Any] = {"source": _SOURCE, "kind": "known false", "defaults": {"target": TARGET}}
 
 worse_bad_output_helps = Theorem(
     name="worse_bad_output_helps",
     statement=(
-        "Claim: rating a bad output even lower never delays V_G = .9. False: it drives the bad output out sooner, "
-        "so that the mediocre one is the sooner alone: rated -2 instead of -1, 7388 instead of 4821."
+        "Claim: rating a bad output even lower never delays a target between r_med and r*. False: it drives the bad "
+        "output out sooner, so that the mediocre one is the sooner alone: on the controlled problem with a rare bad "
+        "output, rated -2 instead of -1, 7388 instead of 4821."
     ),
-    source=_SOURCE,
-    kind="known false",
     unit="ln of the time without the error over that with it",
-    draw=_draw_bad,
+    draw=_draw_worse,
     batch_claim=_no_slower,
-    premise=lambda problem, **_: _is_controlled(problem, RARE_POLICY),
-    sizes=((-3.0, -1.0),),
+    premise=_worse_bad,
+    **_TRAP,
 )
 
 mediocre_rating_stalls = Theorem(
     name="mediocre_rating_stalls",
     statement=(
         "Claim: giving a bad output a mediocre proxy reward (stalling, in the categories of the paper) never brings "
-        "V_G = .9 sooner. False where a mediocre output competes: the two hold each other up, and rated .8 the time "
-        "falls from 4821 to 272."
+        "a target between r_med and r* sooner. False where a mediocre output competes: the two hold each other up, and "
+        "on the controlled problem with a rare bad output, rated .8 the time falls from 4821 to 272."
     ),
-    source=_SOURCE,
-    kind="known false",
     unit="ln of the time with the error over that without",
-    draw=_draw_bad,
+    draw=_draw_better,
     batch_claim=_instant,
-    premise=lambda problem, **_: _is_controlled(problem, RARE_POLICY),
-    sizes=((-0.9, 0.9),),
+    premise=_mediocre_bad,
+    **_TRAP,
 )
 
 

@@ -33,7 +33,7 @@ PAPER = "arXiv 2503.15477"
 LATEST = 1e6
 LOG_TIMES = "ln of the ratio of time and bound, with 1e-5 for the integrator"
 _SAVES = 16
-_TABULAR_SIZES = ((1, 2, None), (1, 5, None), (3, 5, None))
+_TABULAR_SIZES = ((1, 2, None), (1, 30, None), (3, 5, None))
 
 
 def room(problem: Problem) -> Array:

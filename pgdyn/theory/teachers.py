@@ -52,7 +52,17 @@ def spotlight_proxy(true_reward: Float[Array, "P K"], start: Float[Array, "P K"]
 
 
 def _accurate_but_slow(batch: Batch, gamma: np.ndarray, slowness: np.ndarray) -> Check:
-    return no_sooner(batch, gamma, 2 * batch.num_prompts * -np.expm1(-gamma / 2) * slowness)
+    return no_sooner(batch, gamma, slow_bound(batch.num_prompts, gamma, slowness))
+
+
+def slow_bound(prompts: int, gamma: np.ndarray, slowness: np.ndarray) -> np.ndarray:
+    """Computes 2 |S| (1 - e^{-gamma/2}) T.
+
+    Example:
+        >>> float(slow_bound(3, np.array(1.0), np.array(10.0)).round(3))
+        23.608
+    """
+    return 2 * prompts * -np.expm1(-gamma / 2) * slowness
 
 
 @streamed
@@ -68,7 +78,7 @@ def _is_accurate(problem: Problem, slowness: Array, **parameters: Any) -> Any:
     def above(reward: Array) -> Array:
         return reward[:, :, None] > reward[:, None, :]
 
-    same = jnp.all(above(problem.proxy_reward) == above(problem.true_reward))
+    same = jnp.all(above(problem.proxy_reward) == above(problem.true_reward)) & (slowness >= 1)
     small = jnp.all((problem.proxy_reward > 0) & (problem.proxy_reward < 1 / slowness))
     return is_plain_tabular(problem) & same & small
 
@@ -85,7 +95,7 @@ accurate_but_slow = Theorem(
     draw=_draw_slow,
     batch_claim=_accurate_but_slow,
     premise=_is_accurate,
-    sizes=((1, 5, None), (3, 5, None)),
+    sizes=((1, 5, None), (3, 5, None), (1, 30, None)),
     defaults={"gamma": 0.1, "slowness": 10.0},
 )
 
@@ -149,7 +159,7 @@ inaccurate_but_fast = Theorem(
     draw=_draw_fast,
     batch_claim=no_later,
     premise=_is_spotlight,
-    sizes=((1, 5, None), (3, 5, None)),
+    sizes=((1, 5, None), (3, 5, None), (1, 30, None)),
     defaults={"gamma": 0.1},
 )
 
@@ -174,7 +184,7 @@ def _policy_dependent_teacher(batch: Batch, mirrored: np.ndarray, gamma: np.ndar
             checks.append(
                 no_sooner(taught, gamma, for_each(taught, tabular_bound, gamma)) if slow else no_later(taught, gamma)
             )
-    # What makes it matter: the slow bound of either pupil lies above its fast bound.
+    # What makes it matter: for either pupil the slow bound lies above the fast one.
     checks.append(Check.at_most(checks[0].bound, checks[1].bound))
     checks.append(Check.at_most(checks[3].bound, checks[2].bound))
     return Check.each_of(*checks)
@@ -192,21 +202,38 @@ def _draw_pupils(stream: Stream, outputs: int) -> Drawn:
     return problem, {"mirrored": jnp.log(swapped)[None], "gamma": gamma}
 
 
+def _has_pupils(problem: Problem, mirrored: Array, gamma: Array) -> Any:
+    if not problem.is_tabular or problem.num_prompts > 1 or problem.num_outputs < 3:
+        return False
+    start, reward = initial_log_policy(problem), problem.true_reward[0]
+    other = jax.nn.log_softmax(mirrored, axis=-1)
+    order = jnp.asarray([1, 0, *range(2, problem.num_outputs)])
+    exchanged = jnp.max(jnp.abs(other - start[:, order]) / (1 + jnp.abs(other))) < 1e-9
+    values = jnp.stack([policy.prompt_values(each, problem.true_reward)[0] for each in (start, other)])
+    good = jnp.min(reward[:2]) > jnp.max(values) + gamma
+    likely, rare = jnp.exp(start[0, 0]), jnp.exp(start[0, 1])
+    rho = (jnp.max(values) + gamma + 1) / (jnp.min(reward[:2]) + 1)
+    apart = jnp.sqrt(rare) <= -jnp.expm1(-gamma / 2) * (1 - rho) ** 4 * likely / 2
+    taught = jnp.all(problem.proxy_reward[0] == jnp.eye(problem.num_outputs)[0])
+    return is_plain_tabular(problem) & exchanged & good & taught & apart
+
+
 policy_dependent_teacher = Theorem(
     name="policy_dependent_teacher",
     statement=(
         "Two good outputs, two proxies that each reward one of them, two families of initial policies that each rarely "
         "produce the other: each proxy is fast for its own family (T_gamma bounded by 1/pi_0 as in "
         "inaccurate_but_fast) and slow for the other (T_gamma >= 2 (1 - e^(-gamma/2)) / sqrt(pi_0 (1 - pi_0)), "
-        "beyond any bound as pi_0 falls)."
+        "beyond any bound as pi_0 falls). The second bound is the larger once pi_0 of the rare one is at most [(1 - "
+        "e^(-gamma/2)) (1 - rho)^4 pi_0 / 2]^2, pi_0 of the likely one."
     ),
     source=PAPER + ", Theorem 3; this construction derived here",
     kind="bound",
     unit=LOG_TIMES,
     draw=_draw_pupils,
     batch_claim=_policy_dependent_teacher,
-    premise=lambda problem, **_: is_plain_tabular(problem) & (problem.num_prompts == 1),
-    sizes=(4,),
+    premise=_has_pupils,
+    sizes=(4, 3, 30),
 )
 
 

@@ -74,7 +74,7 @@ class Theorem:
         >>> from pgdyn.theory import THEOREMS
         >>> theorem = THEOREMS["log_ratio"]
         >>> theorem.kind, theorem.sizes
-        ('exact', (2, 5, 10))
+        ('exact', (2, 5, 30))
         >>> problem, parameters = theorem.sample(jax.random.key(0), 5)
         >>> theorem.assumptions(problem), bool(theorem.check(problem).holds)
         (True, True)

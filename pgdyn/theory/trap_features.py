@@ -47,9 +47,14 @@ def harmonic(bad: Float[Array, " n"]) -> Array:
     return 1 / jnp.sum(1 / bad)
 
 
+def has_trap_shape(problem: Problem) -> bool:
+    """Tells whether there is one prompt, and a best, a mediocre and a bad output at least."""
+    return problem.num_prompts == 1 and problem.num_outputs >= 3
+
+
 def has_trap_features(problem: Problem, **parameters: Any) -> Any:
     """Tells whether there is one prompt, r_0 > r_1 > the rest, and bad features are orthogonal to all others."""
-    if problem.num_prompts > 1 or problem.num_outputs < 3:
+    if not has_trap_shape(problem):
         return False
     gram = policy.kernel(problem)[0, :, 0]
     off = gram - jnp.diag(jnp.diag(gram))

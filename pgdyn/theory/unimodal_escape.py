@@ -51,7 +51,7 @@ ratio_turning_point = Theorem(
     draw=draws.orthonormal,
     claim=_turning_point,
     premise=is_orthonormal,
-    sizes=(2, 5, 10),
+    sizes=(2, 5, 30),
 )
 
 
@@ -90,7 +90,7 @@ def _draw_path(stream: Stream, outputs: int) -> Drawn:
 _PATH: dict[str, Any] = {
     "draw": _draw_path,
     "premise": is_orthonormal,
-    "sizes": (5,),
+    "sizes": (5, 3, 30),
     "defaults": {"t1": 1e4},
     "unit": "largest rise of the log-ratio that is lost again, over 64 times, in nats; rounding 1e-6",
 }

@@ -19,7 +19,7 @@ def test_every_claim_on_the_types_holds_and_can_fail(types):
         category=types["category"].copy(data=np.full(5, "benign", dtype=object)),
         other_category=types["other_category"].copy(data=np.full(5, "benign", dtype=object)),
     )
-    expected = {"reward-hacking", "stalling", "escapes-mediocrity", "hacking-and-negligible-stay"}
+    expected = {"reward-hacking", "stalling", "escapes-mediocrity", "hacking-and-negligible-stay", "never-attracts"}
     assert set(failures(type_claims.REPRODUCTION, benign)) == {
         *expected, "a-competing-mediocre-output-turns-two-types",
     }  # fmt: skip

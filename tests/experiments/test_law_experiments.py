@@ -54,7 +54,7 @@ def test_stalls_collapse_onto_one_curve():
 
 
 def test_variance_and_time_keep_within_the_bounds():
-    data = variance_time.run(problems=40, slowness=[1.0, 1e3], rare=[1e-2, 1e-6])
+    data = variance_time.run(problems=600, slowness=[1.0, 1e3], rare=[1e-2, 1e-6])
     assert failures(variance_time_claims.REPRODUCTION, data) == []
     assert "bound" in text_of(variance_time_figure.draw(data))
     fast = data.assign(time=data["time"] / 1e4)

@@ -54,8 +54,8 @@ def on_the_proxy(original):
 MUTATIONS = {
     "compositional_partial_time": (compositional_credit, "partial_clock", lambda f: lambda z: f(z) + 1e-6 * np.exp(-z)),
     "compositional_binary_curve": (flows, "run", on_the_proxy),
-    "compositional_easy_rare": (compositional_credit, "cost_of_start", scaled(1.02)),
-    "compositional_both_rare": (flows, "arrival_times", scaled(1.03)),
+    "compositional_easy_rare": (compositional_credit, "cost_of_start", scaled(1.0006)),
+    "compositional_both_rare": (flows, "arrival_times", scaled(1.003)),
 }
 
 

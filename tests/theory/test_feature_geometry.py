@@ -74,10 +74,10 @@ MUTATIONS = {
     "feature_geometry_law": (
         feature_geometry,
         "exponent",
-        lambda original: lambda problem: original(problem) + 0.021,
+        lambda original: lambda problem: original(problem) + 0.011,
     ),
-    "feature_geometry_time": (feature_geometry, "escape_time", scaled(1.06)),
-    "permanent_stall": (permanent_stall, "stall_exponent", scaled(1.03)),
+    "feature_geometry_time": (feature_geometry, "escape_time", scaled(1.0002)),
+    "permanent_stall": (permanent_stall, "stall_exponent", scaled(1.001)),
 }
 
 

@@ -1,10 +1,12 @@
 """The size of the gradient. Oracle: the statements."""
 
+import numpy as np
 import pytest
 from claims import SEEDS, assert_as_claimed, mutated, scaled, violations
 from hypothesis import given
 from hypothesis import settings as profile
 
+import pgdyn
 from pgdyn.theory import gradient_bounds
 
 
@@ -15,9 +17,16 @@ def test_holds_wherever_its_draw_leads(theorem, seed):
     assert_as_claimed(theorem, seed, theorem.sizes[-1])
 
 
+def test_bounds_by_their_formulas():
+    # Var = .25 * .75 * .64 = .12, J = the larger singular value of the features over the temperature.
+    problem = pgdyn.Problem.linear([[3.0, 0.0], [0.0, 4.0]], [0.8, 0.0], initial_policy=[0.25, 0.75], temperature=2.0)
+    np.testing.assert_allclose(gradient_bounds.vanishing_bound(problem), 6 * 2.0 * 0.12 ** (1 / 3))
+    np.testing.assert_allclose(gradient_bounds.sharp_vanishing_bound(problem), 2.0 * 0.12**0.5)
+
+
 MUTATIONS = {
     "gradient_gap": ("Objective", lambda original: lambda: original(entropy=1e-9)),
-    "vanishing_gradient": ("initial_variance", scaled(1e-6)),
+    "vanishing_gradient": ("initial_variance", scaled(0.1)),
 }
 
 

@@ -75,6 +75,19 @@ def test_the_paper_problem_is_one_that_stalls():
     assert not theorem.assumptions(above_bad, v=0.9)  # y_med is not the likeliest but y*
 
 
+def test_the_exponent_is_the_papers_and_the_search_comes_near_it():
+    # Found by the search for the least slope; 1.1726 there.
+    start = np.array([0.24239081263450163, 0.38190849153505774, 0.3757006958304405])
+    reward = np.array([-0.05717336600836643, -1.0377623618900798, -2.303093974204328])
+    theorem, problem = mediocre_lower_bounds.escape_exponent, pgdyn.Problem.tabular(start, reward)
+    assert theorem.assumptions(problem, v=-0.3023213024269168)
+    check = theorem.check(problem, v=-0.3023213024269168)
+    np.testing.assert_allclose([check.measured, check.bound], [1.1726, 14 / 13], rtol=1e-4)
+    # At r* the last approach takes over: false without its condition.
+    near = pgdyn.Problem.tabular([0.0075, 0.9911, 0.0014], [0.426, -0.255, -4.856])
+    assert not theorem.assumptions(near, v=0.4253) and not theorem.check(near, v=0.4253).holds
+
+
 # How much faster the flow may run before the tightest of 64 random problems notices.
 @pytest.mark.parametrize(("name", "speed"), [("mediocre_lower_simple", 2.0), ("mediocre_lower", 6.0)])
 def test_bounds_notice_another_speed(name, speed, monkeypatch):

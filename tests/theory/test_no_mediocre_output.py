@@ -56,6 +56,13 @@ def test_orthonormal_escape_in_the_corners(p, share, reach, gap):
     assert holds_on("no_mediocre_orthonormal", problem, rho=p + reach * (1 - p))
 
 
+def test_two_outputs_reach_the_upper_bound():
+    # K = 2: p' = p^2 (1 - p)^2 D |phi_1 - phi_2|^2, so that the bound is the time itself.
+    problem = pgdyn.Problem.linear([[1.0, 0.5, 0.0], [-0.3, 0.2, 0.7]], [0.4, -0.1], initial_policy=[0.02, 0.98])
+    check = no_mediocre_output.no_mediocre_upper.check(problem, rho=0.9)
+    assert check.holds and abs(check.slack) < 1e-6
+
+
 @pytest.mark.parametrize(
     ("name", "speed"),
     [("no_mediocre_upper", 0.8), ("no_mediocre_orthonormal", 0.99), ("no_mediocre_orthonormal", 1.01)],

@@ -33,8 +33,8 @@ def test_ratios_of_times_for_two_outputs_without_credit():
 
 MUTATIONS = {
     "partial_credit_rise": (starts, "velocity", scaled(1 + 1e-9)),
-    "partial_credit_exponent": (partial_credit, "make_rarer", lambda f: lambda batch: f(batch, factor=3.3)),
-    "binary_credit_exponent": (partial_credit, "make_rarer", lambda f: lambda batch: f(batch, factor=3.3)),
+    "partial_credit_exponent": (partial_credit, "make_rarer", lambda f: lambda batch: f(batch, factor=3.18)),
+    "binary_credit_exponent": (partial_credit, "make_rarer", lambda f: lambda batch: f(batch, factor=3.18)),
 }
 
 

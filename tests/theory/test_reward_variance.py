@@ -53,6 +53,13 @@ def test_bounds_against_their_formulas():
         np.testing.assert_allclose(found, expected, rtol=1e-12)
 
 
+def test_the_tabular_bound_by_its_formula():
+    problem = pgdyn.Problem.tabular([[0.25, 0.75], [0.5, 0.5]], [[0.8, 0.0], [0.4, 0.0]])
+    variance = (0.25 * 0.75 * 0.64 + 0.04) / 2
+    check = reward_variance.variance_time_tabular.check(problem, gamma=np.array(0.1))
+    np.testing.assert_allclose(np.exp(check.bound), 4 * (1 - np.exp(-0.05)) / np.sqrt(variance))
+
+
 MUTATIONS = {
     "variance_gradient": ("initial_variance", scaled(0.5)),
     "variance_time_general": ("general_bound", scaled(1e4)),

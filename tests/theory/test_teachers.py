@@ -9,6 +9,7 @@ from claims import SEEDS, assert_as_claimed, mutated, scaled, violations
 from hypothesis import given
 from hypothesis import settings as profile
 
+import pgdyn
 from pgdyn.theory import flows, teachers
 
 SIZES = {"accurate_but_slow": (3, 5, None), "inaccurate_but_fast": (3, 5, None), "policy_dependent_teacher": 4}
@@ -37,6 +38,16 @@ def test_accurate_and_spotlight_proxies_have_the_accuracies_claimed():
         np.testing.assert_allclose(accuracy(true[p], spotlight[p]), 2 / 5)
         others = np.delete(np.asarray(spotlight[p]), true[p].argmax())
         assert np.all((others > 0) & (others < start[p, true[p].argmax()]))
+
+
+def test_bounds_by_their_formulas():
+    problem = pgdyn.Problem.tabular([0.2, 0.5, 0.3], [0.9, 0.1, -0.4], [0.05, 0.04, 0.02])
+    check = teachers.accurate_but_slow.check(problem, gamma=0.3, slowness=10.0)
+    np.testing.assert_allclose(np.exp(check.bound), 2 * (1 - np.exp(-0.15)) * 10)
+    bright = problem.with_proxy([1.0, 0.1, 0.05])
+    check = teachers.inaccurate_but_fast.check(bright, gamma=0.3)
+    rho = (0.2 * 0.9 + 0.05 - 0.12 + 0.3 + 1) / 1.9
+    np.testing.assert_allclose(np.exp(check.bound), 4 / (1 - rho) ** 4 * (5 - 1 / rho))
 
 
 MUTATIONS = [
