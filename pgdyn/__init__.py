@@ -18,7 +18,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pgdyn import errors, estimators, metrics, plot, sweep, theory
+    from pgdyn import errors, estimators, exact, metrics, plot, sweep, theory
     from pgdyn.batch import Batch, stack
     from pgdyn.dynamics.ascend import Ascend
     from pgdyn.dynamics.flow import Flow
@@ -51,6 +51,7 @@ __all__ = [
     "design",
     "errors",
     "estimators",
+    "exact",
     "flow",
     "flow_many",
     "hitting_time_sensitivity",
