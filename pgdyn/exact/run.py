@@ -22,6 +22,7 @@ from pgdyn.problem import Problem, require_single
 _CHUNK = 256  # problems of a batch that go together
 _LOOKS = 8  # at the true value between two ends of panels
 _HALVINGS = 64
+_FEW, _MANY = 8, 512
 
 
 def covers(problem: Problem | Batch, *, objective: Objective | None = None) -> bool | np.ndarray:
@@ -249,9 +250,11 @@ def crossings(problem: Problem, target: float, *, objective: Objective | None = 
     times = np.concatenate([[0.0], inner.ravel()])
 
     def look(times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        size = 1 << max(3, (len(times) - 1).bit_length())
-        found = _values(problem, options, np.resize(times, size))
-        return np.asarray(found[0])[: len(times)] - goal, np.asarray(found[1])[: len(times)]
+        size = _FEW if len(times) <= _FEW else _MANY  # few sizes, so that little is compiled
+        blocks = [times[first : first + size] for first in range(0, len(times), size)]
+        found = [_values(problem, options, np.resize(block, size)) for block in blocks]
+        values, slopes = (np.concatenate([np.asarray(part[i]) for part in found])[: len(times)] for i in (0, 1))
+        return values - goal, slopes
 
     excess, slope = look(times)
     turns = np.flatnonzero(
