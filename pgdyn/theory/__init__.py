@@ -47,20 +47,28 @@ from pgdyn.theory import (
     closed_forms,
     compositional_credit,
     convergence_rates,
+    corner_elasticities,
     corner_laws,
+    exact_solution,
+    feature_escape,
     feature_geometry,
     gradient_bounds,
     invariances,
+    kl_stall,
+    learning_rate_shift,
     mediocre_lower_bounds,
+    mediocre_sharp,
     natural_gradient,
     no_mediocre_output,
     noisy_verifier,
     partial_credit,
     permanent_stall,
+    reinforce_escape,
     reward_errors,
     reward_variance,
     teachers,
     unimodal_escape,
+    variance_sharp,
 )
 from pgdyn.theory.check import Check
 from pgdyn.theory.theorem import Theorem
@@ -87,6 +95,14 @@ _FAMILIES = (
     convergence_rates,
     noisy_verifier,
     gradient_bounds,
+    exact_solution,
+    corner_elasticities,
+    mediocre_sharp,
+    feature_escape,
+    reinforce_escape,
+    learning_rate_shift,
+    kl_stall,
+    variance_sharp,
 )
 
 THEOREMS: dict[str, Theorem] = {theorem.name: theorem for family in _FAMILIES for theorem in family.THEOREMS}

@@ -7,7 +7,7 @@ from pgdyn.theory import THEOREMS
 
 TEXT = (pathlib.Path(__file__).parents[2] / "docs" / "theory.md").read_text(encoding="utf-8")
 ENTRY = re.compile(
-    r"^\*\*(?P<number>[A-E]\d)(?P<letter>[a-z]?) `(?P<name>\w+)`\*\* \((?P<kind>[a-z ]+)\)\n\n"
+    r"^\*\*(?P<number>[A-F]\d+)(?P<letter>[a-z]?) `(?P<name>\w+)`\*\* \((?P<kind>[a-z ]+)\)\n\n"
     r"(?P<statement>.+?)\n\nAssumes: (?P<assumes>.+?)\n\nSource: (?P<source>.+?)\.\n(?=\n[#*]|\Z)",
     re.MULTILINE | re.DOTALL,
 )
@@ -16,6 +16,10 @@ ENTRIES = list(ENTRY.finditer(TEXT))
 
 def plain(text):
     return " ".join(text.split())
+
+
+def place(number):
+    return number[0], int(number[1:])
 
 
 def test_every_theorem_stands_there_once_and_nothing_else():
@@ -32,14 +36,12 @@ def test_the_words_are_those_of_the_theorem():
 
 
 def test_numbers_count_up_under_the_headings_of_their_subject():
-    headings = re.findall(r"^### ([A-E]\d) ", TEXT, re.MULTILINE)
-    assert headings == sorted(set(headings)) == sorted({entry["number"] for entry in ENTRIES})
+    headings = re.findall(r"^### ([A-F]\d+) ", TEXT, re.MULTILINE)
+    assert headings == sorted(set(headings), key=place) == sorted({entry["number"] for entry in ENTRIES}, key=place)
     for heading in headings:
         letters = [entry["letter"] for entry in ENTRIES if entry["number"] == heading]
         assert letters == ([""] if len(letters) == 1 else list("abcdef"[: len(letters)])), heading
-    assert [entry["number"] + entry["letter"] for entry in ENTRIES] == sorted(
-        e["number"] + e["letter"] for e in ENTRIES
-    )
+    assert ENTRIES == sorted(ENTRIES, key=lambda entry: (*place(entry["number"]), entry["letter"]))
 
 
 def test_every_theorem_is_registered_under_its_own_name():
