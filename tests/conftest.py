@@ -1,5 +1,6 @@
 """Strictness for every test: float64, no silent rank or dtype promotion, warnings as errors, two CPU devices."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -20,6 +21,8 @@ os.environ.setdefault("PGDYN_COMPILATION_CACHE", str(Path(__file__).parents[1] /
 # Shapes and dtypes in the signatures of pgdyn are checked whenever tests call it; `typecheck` says which hints count.
 jaxtyping.install_import_hook("pgdyn", "typecheck.shapes")
 
+MOST_MAPPINGS = 20_000
+
 settings.register_profile(
     "pgdyn", deadline=None, max_examples=25, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
 )
@@ -31,6 +34,16 @@ def pytest_configure(config):
     from pgdyn import compilation_cache
 
     compilation_cache.enable()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def few_programs():
+    """Drops compiled programs after a file where they are many: each is several mappings, of which Linux allows 65,530."""
+    yield
+    maps = Path("/proc/self/maps")
+    if maps.exists() and len(maps.read_bytes().splitlines()) > MOST_MAPPINGS:
+        jax.clear_caches()
+        gc.collect()
 
 
 @pytest.fixture(scope="session")

@@ -76,7 +76,7 @@ kl_shortens_stall = Theorem(
     draw=_draw,
     batch_claim=_claim,
     premise=_stalls,
-    sizes=(3, 1),
+    sizes=(3,),
     defaults={"weight": 0.001, "fraction": 0.3},
 )
 
