@@ -38,7 +38,7 @@ def pytest_configure(config):
 
 @pytest.fixture(autouse=True, scope="module")
 def few_programs():
-    """Drops compiled programs after a file where they are many: each is several mappings, of which Linux allows 65,530."""
+    """Drops compiled programs after a file where they are many: each takes mappings, of which Linux allows 65,530."""
     yield
     maps = Path("/proc/self/maps")
     if maps.exists() and len(maps.read_bytes().splitlines()) > MOST_MAPPINGS:
