@@ -78,12 +78,11 @@ class Flow(eqx.Module):
     def __check_init__(self):
         choose_objective(self.objective, "flow")
         for name, kind in (("solver", "AbstractAdaptiveSolver"), ("adjoint", "AbstractAdjoint")):
-            value = getattr(self, name)
-            if name == "solver" and isinstance(value, str):
-                validate.choice("solver", value, ("exact",))
+            value, or_exact = getattr(self, name), ' or "exact"' if name == "solver" else ""
+            if name == "solver" and isinstance(value, str) and value == "exact":
                 continue
             if value is not None and not isinstance(value, getattr(importlib.import_module("diffrax"), kind)):
-                raise ValueError(f"{name} is {validate.shown(value)}; it must be a diffrax.{kind}")
+                raise ValueError(f"{name} is {validate.shown(value)}; it must be a diffrax.{kind}{or_exact}")
         if self.stop_at_target and self.target is None:
             raise ValueError("stop_at_target needs a target")
 

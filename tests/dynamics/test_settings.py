@@ -73,8 +73,8 @@ REFUSED = {
         ({"stop_at_target": "no", "target": 1}, "stop_at_target is 'no'; it must be true or false"),
         ({"stop_at_target": 0}, "stop_at_target is 0; it must be true or false"),
         ({"objective": "proxy"}, "objective is 'proxy'; flow takes a pgdyn.Objective"),
-        ({"solver": "Dopri8"}, "solver is 'Dopri8'; it must be a diffrax.AbstractAdaptiveSolver"),
-        ({"solver": diffrax.Euler()}, "solver is Euler(); it must be a diffrax.AbstractAdaptiveSolver"),
+        ({"solver": "Dopri8"}, "solver is 'Dopri8'; it must be a diffrax.AbstractAdaptiveSolver or \"exact\""),
+        ({"solver": diffrax.Euler()}, 'solver is Euler(); it must be a diffrax.AbstractAdaptiveSolver or "exact"'),
         ({"adjoint": 1}, "adjoint is 1; it must be a diffrax.AbstractAdjoint"),
     ],
     Ascend: [

@@ -821,6 +821,73 @@ NEAR_MISSES = {
 }
 
 
+# -- what follows from the exact solution
+
+
+def best_at(probability):
+    """y* at a given probability, the others scaled."""
+
+    def change(problem):
+        policy = np.array(start(problem))
+        policy[1:] *= (1 - probability) / (1 - policy[0])
+        policy[0] = probability
+        return starting(problem, policy)
+
+    return only(change)
+
+
+def stretched(spread):
+    """Rewards that span so much."""
+    return only(lambda problem: rated(problem, rewards(problem) * spread / np.ptp(rewards(problem))))
+
+
+def less_on_the_mediocre(problem):
+    policy = np.array(start(problem))
+    policy[2:] *= (0.101 - policy[0]) / policy[2:].sum()
+    policy[1] = 1 - policy[0] - policy[2:].sum()
+    return starting(problem, policy)
+
+
+FEATURES = {
+    "temperature": only(warm),
+    "y* not rare": best_at(0.02),
+    "too much mass elsewhere": only(less_on_the_mediocre),
+    "a mediocre output above the best": only(lambda p: rated(p, raised(rewards(p), 1, 3.0))),
+}
+LEVEL = {"two prompts": doubled_parameters, "temperature": only(warm), "features": only(featured)}
+
+NEAR_MISSES |= {
+    "exact_solution": TABULAR,
+    "exact_features": ONE_PROMPT | {"a pair": only(lambda p: put(p, features=raised(p.features, (0, 0, 0), 1e-3)))},
+    "staircase": TABULAR
+    | ONE_PROMPT
+    | {"equal rewards": only(lambda p: put(p, proxy_reward=np.zeros_like(p.proxy_reward)))},
+    "corner_elasticities": CORNER | {"y* not rare": best_at(0.01)},
+    "mediocre_lower_sharp": {missed: miss for missed, miss in STALLED.items() if missed != "target of r*"},
+    "general_feature_escape": FEATURES,
+    "general_feature_stall": FEATURES,
+    "reinforce_escape": LEVEL
+    | {
+        "y* not rare": best_at(3.01e-3),
+        "two levels": only(lambda p: rated(p, raised(rewards(p), -1, LITTLE))),
+        "far baseline": with_(baseline=lambda problem, _: rewards(problem)[0] - 3.3),
+    },
+    "learning_rate_shift": LEVEL
+    | {
+        "another proxy": proxy_bumped(),
+        "wide rewards": stretched(4 + LITTLE),
+        "equal rewards": only(lambda p: rated(p, np.zeros(p.num_outputs))),
+    },
+    "kl_shortens_stall": LEVEL
+    | {
+        "strong penalty": with_(weight=lambda problem, _: 0.05001 * (rewards(problem)[0] - rewards(problem)[1])),
+        "late target": with_(fraction=0.3 + LITTLE),
+        "y* not rare": best_at(0.051),
+    },
+    "variance_time_sharp": {"large truth": largest("true_reward")},
+}
+
+
 def near_misses(theorem, key, size):
     """(what is missed, problem, parameters) of every near miss of one drawn problem."""
     batch, parameters = theorem.sample_batch(key, 1, size)

@@ -16,6 +16,8 @@ SIZES = {
     "corner_minimum": 2,
     "feature_geometry_law": 2,
     "feature_geometry_time": 3,
+    "exact_features": 5,
+    "reinforce_escape": 5,
 }
 
 
