@@ -70,11 +70,12 @@ def three_outputs(random, count, width=4):
 
 CLASSES = {
     "tabular": lambda random, count: tabular(random, count, 5),
-    "many outputs": lambda random, count: tabular(random, count, 20),
+    "many outputs": lambda random, count: tabular(random, min(count, 32), 20),
     "several prompts": several_prompts,
     "orthogonal features": orthogonal,
     "features with a common part": with_common_part,
-    "three outputs": three_outputs,
+    # Few, because all wait for the one that comes to rest last.
+    "three outputs": lambda random, count: three_outputs(random, min(count, 32)),
 }
 
 

@@ -34,7 +34,7 @@ def batch(request):
 
 def test_states_are_those_of_scipy(batch):
     assert exact.covers(batch).all()
-    times = np.geomspace(0.1, 300.0, COUNT)
+    times = np.geomspace(0.1, 300.0, len(batch))
     found = np.exp(exact.log_policy(batch, times))
     for i in range(CHECKED):
         np.testing.assert_allclose(found[i], cases.scipy_flow(batch[i], times[i])[0], rtol=0, atol=2e-12)
@@ -197,8 +197,8 @@ def test_a_batch_is_its_problems(name):
 def test_derivatives_of_hitting_times_are_the_differences(name):
     """Central differences of the exact times themselves, in one direction of every argument at once."""
     random = np.random.default_rng(11)
-    batch = cases.CLASSES[name](random, 3)
-    for i in range(3):
+    batch = cases.CLASSES[name](random, 2)
+    for i in range(2):
         problem = batch[i]
         goal = jnp.asarray(float(exact.true_value(problem, 5.0)))
         if not np.isfinite(exact.hitting_time(problem, goal)) or float(exact.hitting_time(problem, goal)) == 0:
