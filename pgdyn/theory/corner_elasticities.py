@@ -73,7 +73,7 @@ def _rare(problem: Problem, **parameters: Any) -> Any:
 
 @streamed
 def _draw(stream: Stream, n: int) -> Drawn:
-    level = stream.log_uniform(1e-6, 3e-5)
+    level = stream.log_uniform(1e-8, 3e-7)
     u = level * stream.log_uniform(1e-5, 1e-4)
     w = level * stream.log_uniform(0.2, 5.0, (n,))
     return corner_problem(draw_rewards(stream, n), u, w), {}
