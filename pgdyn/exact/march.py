@@ -132,7 +132,8 @@ def go(prompts: Prompts, start: Where, end: Float[Array, " N"], goal: Float[Arra
         value, rise = mean_value(prompts, there), slope(prompts, there)
         # Where the best output has a negative gain a policy may come to rest, and then stays what it is.
         resting = jnp.all(~moves | (uneven & there.at_rest), axis=0)
-        over, doubtful, low, high = (where.time + duration >= end) | resting, jnp.zeros_like(resting), value, value
+        over, doubtful = (where.time + duration >= end) | resting, jnp.zeros_like(resting)
+        low, high = where.low, where.high
         if goal is not None:
             if alone:
                 at, between = _FRACTIONS, inner
@@ -152,8 +153,6 @@ def go(prompts: Prompts, start: Where, end: Float[Array, " N"], goal: Float[Arra
             doubtful = jnp.any(before & ~found & (peaks >= goal[None]) & ~near, axis=0)
             low, high = (jnp.where(hit, jnp.asarray(edge)[first], 0.0) for edge in (at[:-1], at[1:]))
             over = over | hit | (jnp.sum(prompts.weights * there.ceiling, axis=0) < goal)
-        else:
-            low, high = where.low, where.high
         refused = jnp.any(bad, axis=0) | doubtful
         shorter = jnp.where(bad, length * jnp.minimum(factor, 0.5), jnp.where(doubtful[None], length / 4, length))
         ended = where._replace(length=own, over=over, low=low, high=high)

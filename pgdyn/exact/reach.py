@@ -107,16 +107,24 @@ def refusal(problem: Problem | Batch, objective: Objective) -> np.ndarray:
         return np.full(shape, sentence, object)
     found = np.full(count, "", object)
     if not batch.is_tabular:
-        shared = "features" in batch.shared
         features = np.asarray(batch.problems.features)
-        features = jnp.asarray(features[None] if shared else features)
-        misfits = np.broadcast_to(np.asarray(jax.jit(jax.vmap(lambda f: gains_and_misfit(f)[1]))(features)), (count,))
+        features = features[None] if "features" in batch.shared else features
+        own = len(features)
+        padded = features[
+            np.resize(np.arange(own), 1 << (own - 1).bit_length())
+        ]  # few sizes, so that little is compiled
+        misfits = np.broadcast_to(np.asarray(_misfits(padded))[:own], (count,))
         for i in np.flatnonzero(~(misfits <= CLOSE)):
             found[i] = (
                 f"its features' kernel is no diag(a) + b 1' + 1 b' (it misses by {misfits[i]:.2g} of its size), "
                 "and its flow has no exact solution"
             )
     return found.reshape(shape)
+
+
+@jax.jit
+def _misfits(features: Float[Array, "N P K D"]) -> Float[Array, " N"]:
+    return jax.vmap(lambda own: gains_and_misfit(own)[1])(features)
 
 
 def reduce(problem: Problem, objective: Objective) -> Prompts:

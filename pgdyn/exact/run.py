@@ -117,11 +117,11 @@ def true_value(problem: Problem | Batch, t: ArrayLike, *, objective: Objective |
         >>> round(float(true_value(Problem.tabular([0.25, 0.75], [1, 0]), 10.0)), 6)
         0.913223
     """
-    found = log_policy(problem, t, objective=objective)
-    if isinstance(problem, Batch):
-        return problem.map(lambda one, logs: policy.value(one, logs, one.true_reward), found)
-    value = lambda logs: policy.value(problem, logs, problem.true_reward)  # noqa: E731
-    return value(found) if found.ndim == 2 else jax.vmap(value)(found)
+    times = _times(t)
+    if isinstance(problem, Batch) or times.ndim == 0:
+        return _run(problem, objective, "true_value", _true_value, times)
+    found = _run(problem, objective, "true_value", _log_policies, times)
+    return jax.vmap(lambda logs: policy.value(problem, logs, problem.true_reward))(found)
 
 
 def _times(t: ArrayLike) -> Any:
@@ -142,6 +142,11 @@ def _hitting_time(prompts: Prompts, goals: Any) -> Any:
 
 def _log_policy(prompts: Prompts, times: Any) -> Any:
     return jnp.moveaxis(solve.log_policies(prompts, times[None])[0], -1, 0)
+
+
+def _true_value(prompts: Prompts, times: Any) -> Any:
+    logs = solve.log_policies(prompts, times[None])[0]
+    return jnp.sum(prompts.weights * policy.prompt_values(logs, prompts.true_reward), axis=0)
 
 
 def _log_policies(prompts: Prompts, times: Any) -> Any:

@@ -13,6 +13,7 @@ from pgdyn.exact.march import Where
 from pgdyn.exact.reach import Prompts, known
 
 _TRIALS = 100
+_SAME = 1e-6  # relative: what derivatives are taken of, measured from the start alone, must be what was found
 
 
 @jax.custom_jvp
@@ -46,8 +47,8 @@ def _log_policies_jvp(primals: Any, tangents: Any) -> Any:
 
         return jax.lax.map(one, (wheres, taus, times))
 
-    _, tangent = jax.jvp(again, primals, tangents)
-    return found, tangent
+    value, tangent = jax.jvp(again, primals, tangents)
+    return found, _where_same(value, found, tangent)
 
 
 def _moved(prompts: Prompts, where: Where, tau: Array, time: Array) -> Array:
@@ -114,6 +115,11 @@ def _hitting_time_jvp(primals: Any, tangents: Any) -> Any:
         here = plane.at(prompts, plane.start(prompts), _moved(prompts, where, tau, time))
         return time - (march.mean_value(prompts, here) - goal) / known(march.slope(prompts, here))
 
-    _, tangent = jax.jvp(again, primals, tangents)
-    told = jnp.where(where.kept < march.MOST_KEPT, tangent, jnp.nan)
-    return time, jnp.where(jnp.isfinite(time) & (time > 0), told, 0.0)
+    value, tangent = jax.jvp(again, primals, tangents)
+    return time, jnp.where(jnp.isfinite(time) & (time > 0), _where_same(value, time, tangent), 0.0)
+
+
+def _where_same(value: Array, found: Array, tangent: Array) -> Array:
+    """The tangent; nan after more panels than are kept, or where no digits are left from the start on."""
+    same = jnp.abs(known(value) - found) <= _SAME * (1 + jnp.abs(found))
+    return jnp.where(same, tangent, jnp.nan)
