@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compilations import Compilations
 
 import pgdyn
 from pgdyn import Batch, Problem, exact
@@ -272,6 +273,14 @@ def test_prompts_that_move_one_another_are_not_covered():
     problem = Problem.linear(apart, [[1.0, 0, 0], [0, 1, 0.5]])
     assert exact.covers(problem)
     np.testing.assert_allclose(np.exp(exact.log_policy(problem, 9.0)), cases.scipy_flow(problem, 9.0)[0], atol=1e-12)
+
+
+def test_a_second_call_compiles_nothing():
+    batch = cases.CLASSES["orthogonal features"](np.random.default_rng(8), COUNT)
+    exact.hitting_time(batch, 0.3), exact.true_value(batch, 2.0), exact.covers(batch[0])
+    with Compilations() as made:
+        exact.hitting_time(batch[:200], 0.3), exact.true_value(batch, 3.0), exact.covers(batch[1])
+    assert made.count == 0
 
 
 # ---------------------------------------------------------------- as a solver of the flow
