@@ -9,6 +9,13 @@ import jaxtyping
 import pytest
 from hypothesis import HealthCheck, settings
 
+# Tests spend their time in compiling programs that then run for milliseconds, so XLA is to optimize little, and to take
+# the older of its generators of code, which is the faster one. Tests marked `optimized` run for long and have their
+# programs optimized in full. What the engine makes of XLA's optimizations is tested with all of them (`test_tuning`).
+os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false")
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")  # for processes that tests start
+jax.config.update("jax_disable_most_optimizations", True)
+
 jax.config.update("jax_num_cpu_devices", 2)
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -30,10 +37,19 @@ settings.load_profile("pgdyn")
 
 
 def pytest_configure(config):
-    """Turns the compilation cache on, before anything is compiled."""
+    """Turns the compilation cache on, before anything is compiled, and lets garbage wait."""
     from pgdyn import compilation_cache
 
     compilation_cache.enable()
+    # Tracing makes so many objects that Python, left alone, spends an eighth of the time looking for garbage.
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
+    """Says how programs are compiled from here on."""
+    jax.config.update("jax_disable_most_optimizations", item.get_closest_marker("optimized") is None)
 
 
 @pytest.fixture(autouse=True, scope="module")

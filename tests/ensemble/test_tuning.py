@@ -3,6 +3,8 @@
 Oracle: the same flows with everything on.
 """
 
+import contextlib
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,7 +13,7 @@ from batches import run, tabular
 from compilations import Compilations
 
 import pgdyn
-from pgdyn.ensemble import executor, tuning, xla
+from pgdyn.ensemble import executor, program, tuning, xla
 
 
 def linear(shared, width, outputs=5):
@@ -40,9 +42,25 @@ def two_cores():
         yield
 
 
+@contextlib.contextmanager
+def as_users_have_it():
+    """XLA optimizes the engine's programs in full, as it does by default, and not as little as in other tests."""
+    options = xla.compiler_options
+    full = {
+        "xla_backend_optimization_level": 3,
+        "xla_llvm_disable_expensive_passes": False,
+        "xla_cpu_use_fusion_emitters": True,
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(xla, "compiler_options", lambda *given: {**(options(*given) or {}), **full})
+        yield
+
+
 @pytest.fixture(scope="module")
 def expected(two_cores):
-    return {name: run(batch, **TIGHT) for name, batch in BATCHES.items()}
+    program.compiled.cache_clear()  # of what other files had compiled with less
+    with as_users_have_it():
+        return {name: run(batch, **TIGHT) for name, batch in BATCHES.items()}
 
 
 def assert_close(found, expected):
@@ -53,7 +71,7 @@ def assert_close(found, expected):
 
 @pytest.mark.parametrize("switch", tuning.ALL._fields)
 def test_every_switch_gives_the_same(expected, switch):
-    with tuning.using(tuning.ALL._replace(**{switch: False})):
+    with as_users_have_it(), tuning.using(tuning.ALL._replace(**{switch: False})):
         assert getattr(tuning.current(), switch) is False
         name = WHERE.get(switch, "small")
         assert_close(run(BATCHES[name], **TIGHT), expected[name])

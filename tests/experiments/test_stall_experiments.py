@@ -10,6 +10,8 @@ from figures import reinforce_escape as reinforce_escape_figure
 from paper_repro.reproductions import kl_stall as kl_stall_claims
 from paper_repro.reproductions import reinforce_escape as reinforce_escape_claims
 
+pytestmark = pytest.mark.optimized
+
 
 def labelled(figure):
     figure.draw_without_rendering()

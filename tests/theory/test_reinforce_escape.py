@@ -10,6 +10,7 @@ import pgdyn
 from pgdyn.theory import THEOREMS, reinforce_escape
 from pgdyn.theory.theorem import for_each
 
+pytestmark = pytest.mark.optimized
 ETA = reinforce_escape.LEARNING_RATE
 
 
