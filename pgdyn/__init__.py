@@ -18,7 +18,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pgdyn import errors, estimators, exact, metrics, plot, sweep, theory
+    from pgdyn import errors, estimators, exact, mdp, metrics, plot, sweep, theory
     from pgdyn.batch import Batch, stack
     from pgdyn.dynamics.ascend import Ascend
     from pgdyn.dynamics.flow import Flow
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from pgdyn.errors.sensitivity import hitting_time_sensitivity, sensitivity
     from pgdyn.io.problem_file import load_problem, save_problem
     from pgdyn.objective import Objective
+    from pgdyn.policy import kernel
     from pgdyn.problem import Problem
     from pgdyn.solution import Result, Solution
     from pgdyn.solve import ascend, ascend_many, ascend_sampled, ascend_sampled_many, flow, flow_many, solve
@@ -55,7 +56,9 @@ __all__ = [
     "flow",
     "flow_many",
     "hitting_time_sensitivity",
+    "kernel",
     "load_problem",
+    "mdp",
     "metrics",
     "plot",
     "save_problem",
@@ -76,6 +79,7 @@ _HOMES = {  # module -> the public names that it holds; other names are modules 
     "errors.sensitivity": ("hitting_time_sensitivity", "sensitivity"),
     "io.problem_file": ("load_problem", "save_problem"),
     "objective": ("Objective",),
+    "policy": ("kernel",),
     "problem": ("Problem",),
     "solve": ("ascend", "ascend_many", "ascend_sampled", "ascend_sampled_many", "flow", "flow_many", "solve"),
     "solution": ("Result", "Solution"),

@@ -15,7 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from pgdyn import construct, validate
-from pgdyn.problem import FIELDS, Problem
+from pgdyn.problem import ARRAYS, STRUCTURE, Problem
+from pgdyn.transitions import Transitions
 from pgdyn.validate import Numbers
 
 
@@ -48,6 +49,8 @@ class Batch(eqx.Module):
         *,
         temperature: Numbers = 1.0,
         prompt_weights: Numbers | None = None,
+        transitions: Transitions | Numbers | None = None,
+        mask: Numbers | None = None,
     ) -> Batch:
         """As `Problem.tabular`, each argument for all problems or, with a leading axis N, one for each.
 
@@ -57,6 +60,8 @@ class Batch(eqx.Module):
             proxy_reward: like `true_reward`; None means the ground truth itself.
             temperature: a number or [N].
             prompt_weights: [P] or [N, P]; None for equal weights.
+            transitions: as in `Problem`, the same for all problems.
+            mask: as in `Problem`, the same for all problems.
 
         Raises:
             ValueError: as `Problem.tabular`, and if no argument has a leading axis N.
@@ -69,9 +74,10 @@ class Batch(eqx.Module):
             {"true_reward": true_reward, "proxy_reward": proxy_reward, "initial_policy": initial_policy},
             temperature=temperature,
             prompt_weights=prompt_weights,
+            transitions=(made := construct.structure(transitions, mask, true_reward)),
             batched=True,
         )
-        return cls._of_arrays(arrays)
+        return cls._of_arrays(arrays, structure={"transitions": made})
 
     @classmethod
     def linear(
@@ -84,6 +90,8 @@ class Batch(eqx.Module):
         initial_policy: Numbers | None = None,
         temperature: Numbers = 1.0,
         prompt_weights: Numbers | None = None,
+        transitions: Transitions | Numbers | None = None,
+        mask: Numbers | None = None,
     ) -> Batch:
         """As `Problem.linear`, each argument for all problems or, with a leading axis N, one for each.
 
@@ -95,6 +103,8 @@ class Batch(eqx.Module):
             initial_policy: [K], [P, K] or [N, P, K].
             temperature: a number or [N].
             prompt_weights: [P] or [N, P]; None for equal weights.
+            transitions: as in `Problem`, the same for all problems.
+            mask: as in `Problem`, the same for all problems.
 
         Raises:
             ValueError: as `Problem.linear`, and if no argument has a leading axis N.
@@ -114,9 +124,10 @@ class Batch(eqx.Module):
             initial_params=initial_params,
             temperature=temperature,
             prompt_weights=prompt_weights,
+            transitions=(made := construct.structure(transitions, mask, true_reward)),
             batched=True,
         )
-        return cls._of_arrays(arrays)
+        return cls._of_arrays(arrays, structure={"transitions": made})
 
     @classmethod
     def from_arrays(cls, problems: Problem, shared: Sequence[str] = ()) -> Batch:
@@ -136,7 +147,7 @@ class Batch(eqx.Module):
             3
         """
         core = {"features": 3, "true_reward": 2, "proxy_reward": 2, "temperature": 0, "prompt_weights": 1}
-        core["initial_params"] = 2 if problems.features is None else 1
+        core["initial_params"] = 2 if problems.is_tabular else 1
         arrays = _present(problems)
         for name in shared:
             validate.choice("shared", name, tuple(core))
@@ -145,7 +156,8 @@ class Batch(eqx.Module):
             if array.ndim != wanted:
                 raise ValueError(f"{name} has shape {array.shape}; in this batch it must have {wanted} axes")
         arrays = {name: _host(array) for name, array in arrays.items()}
-        return cls._of_arrays(arrays, frozenset(name for name in shared if name in arrays))
+        kept = frozenset(name for name in shared if name in arrays)
+        return cls._of_arrays(arrays, kept, _structure(problems))
 
     @classmethod
     def of(cls, problem: Any) -> Batch:
@@ -178,10 +190,13 @@ class Batch(eqx.Module):
         """
         kept = {name: _host(array) for name, array in _present(problem).items()}
         shapes = {name: array.shape for name, array in kept.items()}
-        return cls._of_arrays({**kept, **_fitted(own, shapes)}, frozenset(kept) - {*own})
+        arrays = {**kept, **_fitted(own, shapes)}
+        return cls._of_arrays(arrays, frozenset(kept) - {*own}, _structure(problem))
 
     @classmethod
-    def _of_arrays(cls, arrays: dict[str, Any], shared: frozenset[str] | None = None) -> Batch:
+    def _of_arrays(
+        cls, arrays: dict[str, Any], shared: frozenset[str] | None = None, structure: Mapping[str, Any] | None = None
+    ) -> Batch:
         if shared is None:
             start = 2 if arrays.get("features") is None else 1
             core = {"features": 3, "temperature": 0, "prompt_weights": 1, "initial_params": start}
@@ -198,7 +213,7 @@ class Batch(eqx.Module):
             if isinstance(array, np.ndarray):
                 array.setflags(write=False)  # a batch is a value
         # Past the class's own constructor, whose arrays are those of one problem.
-        return cls(problem_of(arrays), shared)
+        return cls(problem_of({**arrays, **(structure or {})}), shared)
 
     @property
     def size(self) -> int:
@@ -249,7 +264,7 @@ class Batch(eqx.Module):
             (2,)
         """
         problems, shared, size = self.problems, self.shared, self.size
-        return {name: _stacked(getattr(problems, name), name in shared, size) for name in FIELDS}
+        return {name: _stacked(getattr(problems, name), name in shared, size) for name in ARRAYS}
 
     @property
     def is_tabular(self) -> bool:
@@ -274,7 +289,8 @@ class Batch(eqx.Module):
     @property
     def axes(self) -> Problem:
         """`in_axes` of `problems` for `jax.vmap`: 0 for an array with the leading axis, None for a shared one."""
-        return problem_of({name: None if name in self.shared else 0 for name in _present(self.problems)})
+        axes = {name: None if name in self.shared else 0 for name in _present(self.problems)}
+        return problem_of({**axes, **_structure(self.problems)})
 
     def map(self, function: Callable[..., Any], *rows: Any) -> Any:
         """`function(problem, *row)` for every problem, as one vectorized call.
@@ -311,7 +327,7 @@ class Batch(eqx.Module):
         for name, array in own.items():
             if len(array) != self.size:
                 raise ValueError(f"{name} has {len(array)} problems but the batch has {self.size}")
-        return self._of_arrays({**kept, **own}, self.shared - {*own})
+        return self._of_arrays({**kept, **own}, self.shared - {*own}, _structure(self.problems))
 
     def concatenate(self, other: Batch) -> Batch:
         """This batch followed by another; what both share, the same array, stays shared.
@@ -326,6 +342,8 @@ class Batch(eqx.Module):
         """
         if _describe(self.problems) != _describe(other.problems):
             raise ValueError(f"the batches differ: {_describe(self.problems)} and {_describe(other.problems)}")
+        if _structure(self.problems) != _structure(other.problems):
+            raise ValueError("the batches differ in their transitions or their network")
         both = {name: (array, getattr(other.problems, name)) for name, array in _present(self.problems).items()}
         shared = frozenset(name for name in self.shared & other.shared if _is_same(*both[name]))
         joined = {}
@@ -333,7 +351,7 @@ class Batch(eqx.Module):
             parts = (self._stacked(name), other._stacked(name))
             numpy = all(isinstance(part, np.ndarray) for part in parts)
             joined[name] = first if name in shared else (np if numpy else jnp).concatenate(parts)
-        return self._of_arrays(joined, shared)
+        return self._of_arrays(joined, shared, _structure(self.problems))
 
     def __getitem__(self, index: Any) -> Any:
         """Problem `index`, or the batch of a slice, of an array of numbers, or of a mask [N]."""
@@ -360,14 +378,15 @@ class Batch(eqx.Module):
         """`function` of every array that is not shared."""
         kept = _present(self.problems)
         moved = {name: array if name in self.shared else function(array) for name, array in kept.items()}
-        return Batch(problem_of(moved), self.shared)
+        return Batch(problem_of({**moved, **_structure(self.problems)}), self.shared)
 
 
 def stack(problems: Sequence[Problem]) -> Batch:
     """A batch of problems: every array gains a leading axis N.
 
     Args:
-        problems: one or more problems of the same kind (all tabular or all linear) and the same P, K and D.
+        problems: one or more problems of the same kind (all tabular or all linear), the same P, K and D, and the same
+            transitions.
 
     Raises:
         ValueError: if there are none, or one differs in kind or shape from the first.
@@ -386,6 +405,8 @@ def stack(problems: Sequence[Problem]) -> Batch:
             raise ValueError(f"problems[{i}] is {validate.shown(problem)}, not a Problem")
         if _describe(problem) != _describe(problems[0]):
             raise ValueError(f"problems[{i}] is {_describe(problem)} but problems[0] is {_describe(problems[0])}")
+        if _structure(problem) != _structure(problems[0]):
+            raise ValueError(f"problems[{i}] and problems[0] differ in their transitions or their network")
 
     def together(*leaves: Any) -> Any:
         known = [_host(leaf) for leaf in leaves]
@@ -411,7 +432,12 @@ def _host(array: Any) -> Any:
 
 def _present(problems: Problem) -> dict[str, Any]:
     """The fields that are not None."""
-    return {name: getattr(problems, name) for name in FIELDS if getattr(problems, name) is not None}
+    return {name: getattr(problems, name) for name in ARRAYS if getattr(problems, name) is not None}
+
+
+def _structure(problems: Problem) -> dict[str, Any]:
+    """What all problems have in common and compiled code as a constant."""
+    return {name: getattr(problems, name) for name in STRUCTURE}
 
 
 def _fitted(own: dict[str, Any], shapes: dict[str, tuple[int, ...]]) -> dict[str, Any]:
@@ -432,16 +458,18 @@ def _is_same(one: Any, other: Any) -> bool:
 
 
 def problem_of(arrays: Mapping[str, Any]) -> Problem:
-    """A `Problem` of any leaves by field name, None for those left out.
+    """A `Problem` of any values by field name, None for those left out.
 
     It goes past the constructor, which takes the arrays of one problem alone.
     """
     made = object.__new__(Problem)
-    for name in FIELDS:
+    for name in (*ARRAYS, *STRUCTURE):
         object.__setattr__(made, name, arrays.get(name))
     return made
 
 
 def _describe(problem: Problem) -> str:
     kind = "tabular" if problem.is_tabular else f"linear with D = {problem.params_shape[0]}"
-    return f"{kind}, P = {problem.num_prompts}, K = {problem.num_outputs}"
+    kind = kind if problem.network is None else repr(problem.network)
+    structure = "" if problem.transitions is None else f", {problem.transitions!r}"
+    return f"{kind}, P = {problem.num_prompts}, K = {problem.num_outputs}{structure}"

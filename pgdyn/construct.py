@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Array
 
 from pgdyn import validate
+from pgdyn.transitions import END, Transitions
 from pgdyn.validate import Numbers
 
 _LOG_FLOOR = 1e-8  # probabilities below it are lifted to it when features are fitted to a policy (the paper's program)
@@ -32,6 +33,7 @@ def arrays(
     prompt_weights: Numbers | None,
     batched: bool,
     initial_params: Numbers | None = None,
+    transitions: Transitions | None = None,
 ) -> dict[str, Any]:
     """The checked arrays of a `Problem`, by field name.
 
@@ -43,6 +45,7 @@ def arrays(
         prompt_weights: [P], in a batch also [N, P]; None for equal weights.
         batched: whether arrays may have a leading axis N.
         initial_params: [D], in a batch also [N, D]; None if not given.
+        transitions: where outputs lead; None where every one ends the episode.
 
     Returns:
         Arrays of one problem, or with a leading axis N; NumPy where their values are known.
@@ -52,11 +55,12 @@ def arrays(
     """
     if initial_params is not None and rows["initial_policy"] is not None:
         raise ValueError("give initial_params or initial_policy, not both: each of them sets the start")
+    mask = None if transitions is None else transitions.mask
     given = {
-        name: _rows(name, value, batched) for name, value in rows.items() if value is not None or name in _REQUIRED
+        name: _rows(name, value, batched, mask) for name, value in rows.items() if value is not None or name in _REQUIRED
     }
     _require_equal_outputs(given)
-    prompts = _common_prompts(given)
+    prompts = _common_prompts(given) if transitions is None else _decision_points(given, transitions)
     for name, array in given.items():
         axes = _CORE_AXES[name]
         given[name] = _tile(array, (*array.shape[:-axes], prompts, *array.shape[array.ndim - axes + 1 :]))
@@ -64,6 +68,8 @@ def arrays(
         _require_sums(given["initial_policy"])
     scale, phi = _temperature(temperature, batched), given.get("features")
     found = {**given, "temperature": scale, "prompt_weights": _prompt_weights(prompt_weights, prompts, batched)}
+    if transitions is not None:
+        found["prompt_weights"] = _starts(found["prompt_weights"], transitions, prompt_weights is not None)
     if initial_params is not None:
         assert phi is not None  # only linear policies are given parameters
         found["initial_params"] = _initial_params(initial_params, phi.shape[-1], batched)
@@ -71,15 +77,38 @@ def arrays(
     policy = found.pop("initial_policy", None)
     if initial_params is None:
         shape = found["true_reward"].shape[-2:] if phi is None else phi.shape[-1:]
-        found["initial_params"] = np.zeros(shape) if policy is None else _start(policy, phi, scale)
+        found["initial_params"] = np.zeros(shape) if policy is None else _start(policy, phi, scale, mask)
     require_finite_logits(phi, found["initial_params"], scale)
     return {"proxy_reward": found["true_reward"], **found}
 
 
-def on_device(cls: Any, found: dict[str, Any]) -> Any:
-    """`cls` with the arrays on JAX's device."""
+def on_device(cls: Any, found: dict[str, Any], **structure: Any) -> Any:
+    """`cls` with the arrays on JAX's device, and what it has besides."""
     placed = {name: to_device(array) for name, array in found.items()}
-    return cls(**{"features": None, **placed})
+    return cls(**{"features": None, **placed}, **structure)
+
+
+def structure(transitions: Any, mask: Any, true_reward: Any) -> Transitions | None:
+    """The transitions of a problem, checked; a mask alone makes every output that there is end the episode."""
+    if transitions is None and mask is None:
+        return None
+    if isinstance(transitions, Transitions):
+        if mask is not None:
+            raise ValueError("transitions is a Transitions, which has a mask of its own; give mask to its constructor")
+        return transitions
+    if transitions is None:
+        shape = np.shape(true_reward)[-2:]
+        transitions = np.full((1, *shape) if len(shape) == 1 else shape, END)
+    return Transitions(transitions, mask)
+
+
+def require_logits(network: Any, start: Any, shape: tuple[int, ...]) -> None:
+    """Raises ValueError unless a network gives finite logits of this shape at its start."""
+    logits = network(to_device(start))
+    if getattr(logits, "shape", None) != shape:
+        raise ValueError(f"logits(initial_params) has shape {np.shape(logits)} but the rewards have {shape}")
+    if not validate.is_traced(logits):
+        validate.require_finite("logits(initial_params)", np.asarray(logits))
 
 
 def to_device(array: Any) -> Array:
@@ -99,7 +128,7 @@ def proxies(value: Numbers, shape: tuple[int, ...]) -> Any:
     return _tile(array, (*array.shape[:-2], *shape))
 
 
-def _rows(name: str, value: Any, batched: bool) -> Any:
+def _rows(name: str, value: Any, batched: bool, mask: np.ndarray | None = None) -> Any:
     """The array with the axis P that it may lack, finite."""
     array = validate.as_floats(name, value)
     axes = _CORE_AXES[name]
@@ -114,7 +143,11 @@ def _rows(name: str, value: Any, batched: bool) -> Any:
         raise ValueError(f"{name} has shape {array.shape}; it must be {wanted}{more}")
     validate.require_finite(name, array)
     if name == "initial_policy" and not validate.is_traced(array):
-        validate.require(name, array, array > 0, "every probability must be positive")
+        if mask is None:
+            validate.require(name, array, array > 0, "every probability must be positive")
+        elif array.shape[-1] == mask.shape[-1] and (array.ndim == 1 or array.shape[-2] in (1, mask.shape[-2])):
+            rule = "the probability of every output that there is must be positive, and 0 where there is none"
+            validate.require(name, array + 0 * mask, np.where(mask, array > 0, array == 0), rule)
     return array[None] if array.ndim == axes - 1 else array
 
 
@@ -144,6 +177,29 @@ def _common_prompts(given: dict[str, Any]) -> int:
     ):
         raise ValueError(f"features has {most} prompts but the rewards have another number")
     return most
+
+
+def _decision_points(given: dict[str, Any], transitions: Transitions) -> int:
+    shape = (transitions.num_points, transitions.num_actions)
+    for name, array in given.items():
+        axes = _CORE_AXES[name]
+        found = array.shape[array.ndim - axes :][:2]
+        if found[1] != shape[1] or found[0] not in (1, shape[0]):
+            raise ValueError(f"{name} has shape {array.shape} but transitions is for P = {shape[0]} and K = {shape[1]}")
+    return transitions.num_points
+
+
+def _starts(weights: Any, transitions: Transitions, were_given: bool) -> Any:
+    """Weights of starts: those given, or equal ones of the decision points that nothing leads to."""
+    if not were_given:
+        weights = np.zeros(transitions.num_points)
+        weights[transitions.roots] = 1 / len(transitions.roots)
+    elif not validate.is_traced(weights) and len(lost := transitions.unreachable(np.asarray(weights))):
+        raise ValueError(
+            f"decision point {lost[0]} is never reached: no transition from a reached one leads to it, and its "
+            "prompt_weights entry is 0"
+        )
+    return weights
 
 
 def _require_one_size(found: dict[str, Any]) -> None:
@@ -204,9 +260,13 @@ def _initial_params(value: Any, width: int, batched: bool) -> Any:
     return params
 
 
-def _start(policy: Any, features: Any, temperature: Any) -> Any:
+def _start(policy: Any, features: Any, temperature: Any, mask: np.ndarray | None) -> Any:
     traced = any(map(validate.is_traced, (features, policy, temperature)))
     xp = jnp if traced else np
+    if mask is not None:
+        if features is not None:
+            raise ValueError("initial_policy is fitted to features only where every output exists; give initial_params")
+        policy = xp.where(mask, policy, 1.0)
     scale = temperature[..., None, None]
     if features is None:
         return scale * xp.log(policy)

@@ -1,15 +1,19 @@
 r"""What the policy climbs: the value of a reward, less a KL penalty, plus an entropy bonus.
 
-    J = V / s - kl * KL + entropy * H,     all three averaged over prompts with the problem's weights,
+    J = V / s - kl * KL + entropy * H,     each the mean over prompts with the problem's weights,
 
 where s = 1 without reward normalisation, KL is KL(pi || ref) ("reverse") or KL(ref || pi) ("forward"), and the
 reference is the initial policy or the uniform one. For every choice the gradient in the logits is
 
-    dJ/dz_p = w_p pi_p * (f_p - <pi_p, f_p>)   [+ w_p kl (ref_p - pi_p) for the forward KL],
+    dJ/dz_p = d_p pi_p * (Q_p - <pi_p, Q_p>)   [+ e_p kl (ref_p - pi_p) for the forward KL],
 
-    f = r / s - kl (log pi - log ref) - entropy log pi.
+    f = r / s - kl (log pi - log ref) - entropy log pi,
 
-Nothing changes when f of every output of a prompt grows by the same number, so f is measured from that of the likeliest
+with visits d = w and Q = f where every output ends the episode. Where outputs lead on, V, KL and H are those of whole
+episodes: d are the visits, Q is f with all f that follows, KL(pi || ref) = sum_p d_p KL(pi_p || ref_p), H likewise, and
+KL(ref || pi) is summed over the visits e of the reference (`pgdyn.transitions`).
+
+Without transitions nothing changes when f of every output of a prompt grows by the same number, so f is measured from that of the likeliest
 output (see `pgdyn.policy.advantage`), and log pi may be replaced by any logits.
 """
 
@@ -39,9 +43,10 @@ class Anchor(NamedTuple):
         peak: [P, 1, *lanes], the largest logit.
         near: [P, K, *lanes], whether an output is near the mode.
         signal: [P, K, *lanes], the part of f that does not move with the policy, less that of the likeliest output;
-            None where the reward is normalised and all of it moves.
+            None where all of it moves: with a normalised reward, and with transitions.
         base: [P, 1, *lanes], the likeliest output's true reward; None where no value is asked for.
-        true: [P, K, *lanes], the true reward less `base`; None where no value is asked for.
+        true: [P, K, *lanes], the true reward less `base`; None where no value is asked for. With transitions `base` is
+            0 and `true` the reward itself.
     """
 
     peak: Float[Array, "P 1 *lanes"]
@@ -54,7 +59,24 @@ class Anchor(NamedTuple):
         """V of the true reward, or None where no value was asked for."""
         if self.base is None or self.true is None:
             return None
+        if problem.transitions is not None:
+            worth = problem.transitions.action_values(weights.probabilities(), self.true)
+            return policy.mean(problem, weights.mean(worth)[:, 0])
         return policy.mean(problem, (self.base + weights.mean(self.true))[:, 0])
+
+    def true_rate(
+        self, problem: Problem, weights: Weights, motion: Float[Array, "P K *lanes"]
+    ) -> Float[Array, "*lanes"]:
+        """dV/dt of the true reward while the logits move with `motion`; only where a value was asked for."""
+        assert self.true is not None
+        worth, visits = self.true, problem.prompt_weights
+        if problem.transitions is not None:
+            probabilities = weights.probabilities()
+            worth = problem.transitions.action_values(probabilities, worth)
+            worth = worth - policy.modal_reward(self.near, worth)
+            visits = policy.visits(problem, probabilities)
+        moved = (weights.mean(worth, motion) - weights.mean(worth) * weights.mean(motion))[:, 0]
+        return jnp.sum(moved if visits is None else visits * moved, axis=0)
 
 
 class Objective(eqx.Module):
@@ -107,13 +129,13 @@ class Objective(eqx.Module):
         self.entropy = _weight("entropy", entropy, minimum=None)
         self.normalize_by_std = normalize_by_std
 
-    def with_weights(self, kl: Any, entropy: Any) -> Objective:
-        """The same options with other weights, which are not checked; None for no such term."""
+    def with_weights(self, kl: Any, entropy: Any, **options: Any) -> Objective:
+        """The same options, or others, with other weights, which are not checked; None for no such term."""
         made = object.__new__(Objective)
         for field in dataclasses.fields(self):
             object.__setattr__(made, field.name, getattr(self, field.name))
-        object.__setattr__(made, "kl", kl)
-        object.__setattr__(made, "entropy", entropy)
+        for name, value in {"kl": kl, "entropy": entropy, **options}.items():
+            object.__setattr__(made, name, value)
         return made
 
     @property
@@ -128,19 +150,26 @@ class Objective(eqx.Module):
     def reference_log_policy(self, problem: Problem) -> Float[Array, "P K *lanes"]:
         """log ref, the policy that the KL is measured against."""
         if self.reference == "uniform":
-            return jnp.full_like(problem.true_reward, -jnp.log(problem.true_reward.shape[1]))
+            equal = jnp.zeros_like(problem.true_reward)
+            return policy.normalize(equal if problem.transitions is None else problem.transitions.available(equal))
         return policy.log_policy(problem, problem.initial_params)
 
     def divergence(
         self, problem: Problem, log_policy: Float[Array, "P K *lanes"], reference: Float[Array, "P K *lanes"]
     ) -> Float[Array, "*lanes"]:
-        """The KL between policy and reference in the objective's direction, averaged over prompts, in nats."""
+        """The KL between policy and reference in the objective's direction, averaged over prompts, in nats.
+
+        With transitions it is that of whole episodes: summed over the visits of the policy that it is the mean under.
+        """
         pair = (log_policy, reference) if self.kl_direction == "reverse" else (reference, log_policy)
-        return policy.mean(problem, policy.kl_divergences(*pair))
+        return policy.visited_mean(problem, pair[0], policy.kl_divergences(*pair))
 
     def value(self, problem: Problem, params: Float[Array, "..."]) -> Float[Array, "*lanes"]:
         """J at `params`. `jax.grad` of it is `gradient`: with "detached" both hold the std constant."""
-        log_policy = policy.log_policy(problem, params)
+        return self.value_at(problem, policy.log_policy(problem, params))
+
+    def value_at(self, problem: Problem, log_policy: Float[Array, "P K *lanes"]) -> Float[Array, "*lanes"]:
+        """J of a policy."""
         reward = self.training_reward(problem)
         total = policy.value(problem, log_policy, reward)
         if self.normalize_by_std is not False:
@@ -148,13 +177,14 @@ class Objective(eqx.Module):
         if self.kl is not None:
             total -= self.kl * self.divergence(problem, log_policy, self.reference_log_policy(problem))
         if self.entropy is not None:
-            total += self.entropy * policy.mean(problem, policy.entropies(log_policy))
+            total += self.entropy * policy.visited_mean(problem, log_policy, policy.entropies(log_policy))
         return total
 
     def gradient(self, problem: Problem, params: Float[Array, "..."]) -> Float[Array, "..."]:
         """dJ/dtheta = Phi^T (dJ/dz) / T at `params`, in closed form."""
         z = policy.logits(problem, params)
-        return policy.pull_back(problem, self.logit_gradient(problem, z, self.reference_log_policy(problem)))
+        gradient = self.logit_gradient(problem, z, self.reference_log_policy(problem))
+        return policy.pull_back(problem, gradient, params)
 
     def anchor(
         self,
@@ -167,12 +197,12 @@ class Objective(eqx.Module):
         peak = reduction.largest(1, logits)
         near = policy.near_mode(logits, peak)
         signal, base, true = None, None, None
-        if self.normalize_by_std is False:
-            reward = policy.action_values(problem, logits, self.training_reward(problem))
-            signal = self._with_reference(reward, reference)
+        if self.normalize_by_std is False and problem.transitions is None:
+            signal = self._with_reference(self.training_reward(problem), reference)
             signal = signal - policy.modal_reward(near, signal)
         if with_value:
             base = policy.modal_reward(near, problem.true_reward)
+            base = base if problem.transitions is None else jnp.zeros_like(base)
             true = problem.true_reward - base
         return Anchor(peak, near, signal, base, true)
 
@@ -203,14 +233,20 @@ class Objective(eqx.Module):
         anchor: Anchor,
     ) -> Float[Array, "P K *lanes"]:
         """`logit_gradient` where the probabilities are known."""
+        if self.normalize_by_std is True and problem.transitions is not None:
+            # The std of returns moves with every decision: what its derivative is, is left to JAX.
+            return jax.grad(lambda z: jnp.sum(self.value_at(problem, policy.normalize(z))))(logits)
         signal = self._signal(problem, logits, weights, reference, anchor)
-        visits = policy.visits(problem, logits)
+        visits = problem.prompt_weights
+        if problem.transitions is not None:
+            visits = policy.visits(problem, weights.probabilities())
         scale = weights.inverse if visits is None else weights.inverse * visits[:, None]
         gradient = weights.unnormalized * scale * (signal - weights.mean(signal))
         if self.kl is None or self.kl_direction == "reverse":
             return gradient
         assert reference is not None
         pull = along(self.kl, logits) * (jnp.exp(reference) - weights.probabilities())
+        visits = policy.visits(problem, jnp.exp(reference))
         return gradient + (pull if visits is None else visits[:, None] * pull)
 
     def regularizer_gradient(
@@ -220,11 +256,11 @@ class Objective(eqx.Module):
         reference: Float[Array, "P K *lanes"] | None,
     ) -> Float[Array, "P K *lanes"]:
         """The part of `logit_gradient` that comes from the KL and the entropy."""
-        peak = reduction.largest(1, logits)
-        near = policy.near_mode(logits, peak)
-        signal = self._with_reference(jnp.zeros_like(logits), reference)
-        anchor = Anchor(peak, near, signal - policy.modal_reward(near, signal))
-        return self.gradient_at(problem, logits, policy.weights(logits, peak), reference, anchor)
+        unpaid = eqx.tree_at(
+            lambda p: (p.true_reward, p.proxy_reward), problem, (jnp.zeros_like(logits), jnp.zeros_like(logits))
+        )
+        plain = self.with_weights(self.kl, self.entropy, normalize_by_std=False)
+        return plain.logit_gradient(unpaid, logits, reference)
 
     def natural_signal(
         self,
@@ -232,27 +268,35 @@ class Objective(eqx.Module):
         logits: Float[Array, "P K *lanes"],
         reference: Float[Array, "P K *lanes"] | None,
     ) -> Float[Array, "P K *lanes"]:
-        """dJ/dz_p divided by w_p pi_p, which is what natural gradients regress on."""
+        """dJ/dz_p divided by d_p pi_p, which is what natural gradients regress on."""
         anchor = self.anchor(problem, logits, reference)
         weights = policy.weights(logits, anchor.peak)
+        if problem.transitions is not None and self.normalize_by_std is True:
+            mass = policy.visits(problem, weights.probabilities())[:, None] * weights.probabilities()
+            gradient = self.gradient_at(problem, logits, weights, reference, anchor)
+            return jnp.where(mass > 0, gradient / jnp.where(mass > 0, mass, 1), 0)
         signal = self._signal(problem, logits, weights, reference, anchor)
         signal = signal - weights.mean(signal)
         if self.kl is not None and self.kl_direction == "forward":
             assert reference is not None
-            signal += along(self.kl, logits) * jnp.expm1(reference - policy.normalize(logits))
+            pull = along(self.kl, logits) * jnp.expm1(reference - policy.normalize(logits))
+            if problem.transitions is not None:
+                ahead = policy.visits(problem, jnp.exp(reference)) / policy.visits(problem, weights.probabilities())
+                pull = ahead[:, None] * pull
+            signal += pull
         return signal
 
     def reward_signal(self, problem: Problem, probabilities: Float[Array, "P K *lanes"]) -> Float[Array, "P K *lanes"]:
-        r"""f with d(V / s)/dz_p = w_p pi_p * (f_p - <pi_p, f_p>).
+        r"""f with d(V / s)/dz_p = w_p pi_p * (f_p - <pi_p, f_p>); with transitions r / s, s held constant.
 
         Without normalisation f = r; "detached", f = r / s; differentiated through the std,
         f = r / s - V / s^2 [(r - V)^2 / (2 std_p) - c r] with c = sum_q w_q (V_q - V) / std_q.
         """
-        reward = policy.action_values(problem, probabilities, self.training_reward(problem))
+        reward = self.training_reward(problem)
         if self.normalize_by_std is False:
             return reward
         scale = along(self._scale(problem, probabilities, reward), reward)
-        if self.normalize_by_std == "detached":
+        if self.normalize_by_std == "detached" or problem.transitions is not None:
             return reward / scale
         values, mean, stds = _moments(problem, probabilities, reward)
         inverse = jnp.where(stds > 0, 1 / jnp.where(stds > 0, stds, 1), 0)
@@ -269,19 +313,31 @@ class Objective(eqx.Module):
         reference: Float[Array, "P K *lanes"] | None,
         anchor: Anchor,
     ) -> Float[Array, "P K *lanes"]:
-        """f, less that of the likeliest output."""
+        """f, or with transitions Q, less that of the likeliest output."""
+        if problem.transitions is not None:
+            probabilities = weights.probabilities()
+            signal = self._with_reference(self.reward_signal(problem, probabilities), reference)
+            penalties = self._penalties(logits)
+            if penalties:
+                signal = signal - sum(penalties[1:], penalties[0]) * policy.normalize(logits)
+            worth = problem.transitions.action_values(probabilities, signal)
+            return worth - policy.modal_reward(anchor.near, worth)
         signal = anchor.signal
         if signal is None:
             signal = self._with_reference(self.reward_signal(problem, weights.probabilities()), reference)
             signal = signal - policy.modal_reward(anchor.near, signal)
-        penalties = [self.entropy] if self.kl_direction == "forward" else [self.kl, self.entropy]
-        penalties = [along(weight, logits) for weight in penalties if weight is not None]
+        penalties = self._penalties(logits)
         if not penalties:
             return signal
         above = logits - anchor.peak
         # What the likeliest output has moved by since the anchor was taken would cost it the digits that it keeps.
         moved = reduction.largest(1, jnp.where(anchor.near, above, -jnp.inf))
         return signal - sum(penalties[1:], penalties[0]) * (above - moved)
+
+    def _penalties(self, like: Array) -> list[Array]:
+        """The weights of -log pi in f."""
+        weights = [self.entropy] if self.kl_direction == "forward" else [self.kl, self.entropy]
+        return [along(weight, like) for weight in weights if weight is not None]
 
     def _with_reference(
         self, signal: Float[Array, "P K *lanes"], reference: Float[Array, "P K *lanes"] | None
@@ -302,14 +358,23 @@ class Objective(eqx.Module):
 def _moments(
     problem: Problem, probabilities: Float[Array, "P K *lanes"], reward: Float[Array, "P K *lanes"]
 ) -> tuple[Float[Array, " P *lanes"], Float[Array, "*lanes"], Float[Array, " P *lanes"]]:
+    if problem.transitions is not None:
+        worth = problem.transitions.action_values(probabilities, reward)
+        values = reduction.add(1, probabilities, worth)[:, 0]
+        mean = policy.mean(problem, values)
+        variances = problem.transitions.return_variances(probabilities, reward)
+        return values, mean, _root(variances + (values - along(mean, values)) ** 2)
     base = jax.lax.stop_gradient(reduction.largest(1, jnp.where(probabilities >= 0.5, reward, -jnp.inf)))
     base = jnp.where(jnp.isfinite(base), base, 0.0)  # any number serves; near 1e-12 from certainty it keeps digits
     values = (base + reduction.add(1, probabilities, reward - base))[:, 0]
     mean = policy.mean(problem, values)
     squares = reduction.add(1, probabilities, (reward - along(mean, reward)) ** 2)[:, 0]
+    return values, mean, _root(squares)
+
+
+def _root(squares: Array) -> Array:
     # The square root's derivative is infinite at zero, where the std has a kink; its subgradient 0 is used.
-    stds = jnp.where(squares > 0, jnp.sqrt(jnp.where(squares > 0, squares, 1)), 0)
-    return values, mean, stds
+    return jnp.where(squares > 0, jnp.sqrt(jnp.where(squares > 0, squares, 1)), 0)
 
 
 def choose_objective(objective: Any, caller: str) -> Objective:

@@ -1,8 +1,11 @@
 r"""The softmax policy and what is read off it, in log space.
 
     log pi_p(y) = z_p(y) - logsumexp(z_p),   z_p = Phi_p theta / T
-    V_p = <pi_p, r_p>,   A_p(y) = r_p(y) - V_p,   V = sum_p w_p V_p
-    dV/dz_p = w_p pi_p * A_p,   dV/dtheta = sum_p Phi_p^T (dV/dz_p) / T
+    V_p = <pi_p, Q_p>,   A_p(y) = Q_p(y) - V_p,   V = sum_p w_p V_p
+    dV/dz_p = d_p pi_p * A_p,   dV/dtheta = sum_p Phi_p^T (dV/dz_p) / T
+
+with visits d = w and action values Q = r where every output ends the episode, and by the recursions of
+`pgdyn.transitions` where outputs lead on.
 
 Arrays are [P, K, *lanes]: decision points first, outputs second, then any number of axes for runs that are computed
 side by side (none for one problem). Reductions go over the first two axes and never count from the end. With lanes, the
@@ -26,15 +29,21 @@ NEAR_MODE = 1e-3  # outputs within so many nats of the likeliest one count as li
 
 
 def logits(problem: Problem, params: Float[Array, "..."]) -> Float[Array, "P K *lanes"]:
-    """z = features @ params / temperature; `params / temperature` when tabular.
+    """z = features @ params / temperature; `params / temperature` when tabular, `network(params) / temperature` else.
+
+    Outputs that there are not have the logit -1e30.
 
     Example:
         >>> problem = Problem.tabular([0.2, 0.8], [1, 0])
         >>> logits(problem, problem.initial_params).shape
         (1, 2)
     """
-    z = params if problem.features is None else project(problem.features, params)
-    return z if problem.temperature is None else z / along(problem.temperature, z)
+    if problem.network is not None:
+        z = problem.network(params)
+    else:
+        z = params if problem.features is None else project(problem.features, params)
+    z = z if problem.temperature is None else z / along(problem.temperature, z)
+    return z if problem.transitions is None else problem.transitions.available(z)
 
 
 def project(features: Float[Array, "P K D *own"], params: Float[Array, " D *lanes"]) -> Float[Array, "P K *lanes"]:
@@ -101,42 +110,64 @@ def weights(logits: Float[Array, "P K *lanes"], peak: Float[Array, "P 1 *lanes"]
     return Weights(unnormalized, 1 / reduction.add(1, unnormalized))
 
 
-def pull_back(problem: Problem, logit_gradient: Float[Array, "P K *lanes"]) -> Float[Array, "..."]:
+def pull_back(
+    problem: Problem, logit_gradient: Float[Array, "P K *lanes"], params: Float[Array, "..."] | None = None
+) -> Float[Array, "..."]:
     """The gradient in the parameters, Phi^T g / T, of a gradient g in the logits.
+
+    A network needs `params`, the point at which its derivative is taken.
 
     Example:
         >>> problem = Problem.tabular([0.2, 0.8], [1, 0], temperature=2.0)
         >>> pull_back(problem, jnp.ones((1, 2))).tolist()
         [[0.5, 0.5]]
     """
-    moved = logit_gradient if problem.features is None else project_back(problem.features, logit_gradient)
+    if problem.network is not None:
+        assert params is not None
+        (moved,) = jax.vjp(problem.network, params)[1](logit_gradient)
+    else:
+        moved = logit_gradient if problem.features is None else project_back(problem.features, logit_gradient)
     return moved if problem.temperature is None else moved / along(problem.temperature, moved)
 
 
-def kernel(problem: Problem) -> Float[Array, "P K P K"]:
+def kernel(problem: Problem, params: Float[Array, "..."] | None = None) -> Float[Array, "P K P K"]:
     """G = Phi Phi^T / T^2: the logits of one problem move by z' = G g under the flow theta' = Phi^T g / T.
+
+    Args:
+        problem: one problem. G is the identity over T^2 when tabular, and the tangent kernel J J^T / T^2 of a network.
+        params: where the kernel of a network is taken; None for its start. Other kernels stand still.
 
     Example:
         >>> kernel(Problem.tabular([0.2, 0.8], [1, 0])).reshape(2, 2).tolist()
         [[1.0, 0.0], [0.0, 1.0]]
     """
-    if problem.features is None:
+    if problem.is_tabular:
         size = problem.num_prompts * problem.num_outputs
         shape = (problem.num_prompts, problem.num_outputs) * 2
         return jnp.eye(size, dtype=problem.true_reward.dtype).reshape(shape) / problem.temperature**2
-    return jnp.einsum("pkd,qld->pkql", problem.features, problem.features) / problem.temperature**2
+    features = tangent_features(problem, problem.initial_params if params is None else params)
+    return jnp.einsum("pkd,qld->pkql", features, features) / problem.temperature**2
 
 
-def visits(problem: Problem, log_policy: Float[Array, "P K *lanes"]) -> Float[Array, " P *lanes"] | None:
-    """d, how often each decision point is visited: the prompt weights, as every output ends the episode."""
-    return problem.prompt_weights
+def tangent_features(problem: Problem, params: Float[Array, " D"]) -> Float[Array, "P K D"]:
+    """Phi: the features of a linear policy, and of a network dz/dtheta at `params`, before the temperature."""
+    return problem.features if problem.network is None else problem.network.jacobian(params)
+
+
+def visits(problem: Problem, probabilities: Float[Array, "P K *lanes"]) -> Float[Array, " P *lanes"] | None:
+    """d, how often each decision point is visited: the prompt weights where every output ends the episode."""
+    weights = problem.prompt_weights
+    if problem.transitions is None:
+        return weights
+    weights = jnp.ones_like(probabilities[:, 0]) if weights is None else weights
+    return problem.transitions.visits(weights, probabilities)
 
 
 def action_values(
-    problem: Problem, log_policy: Float[Array, "P K *lanes"], reward: Float[Array, "P K *lanes"]
+    problem: Problem, probabilities: Float[Array, "P K *lanes"], reward: Float[Array, "P K *lanes"]
 ) -> Float[Array, "P K *lanes"]:
-    """Q, what an output is worth with all that follows it: its reward, as every output ends the episode."""
-    return reward
+    """Q, what an output is worth with all that follows it: its reward where every output ends the episode."""
+    return reward if problem.transitions is None else problem.transitions.action_values(probabilities, reward)
 
 
 def near_mode(logits: Float[Array, "P K *lanes"], peak: Float[Array, "P 1 *lanes"] | None = None) -> Array:
@@ -180,21 +211,34 @@ def prompt_values(
 
 def mean(problem: Problem, values: Float[Array, " P *lanes"]) -> Float[Array, "*lanes"]:
     """sum_p w_p v_p."""
-    weights = problem.prompt_weights
+    return _weighted(problem.prompt_weights, values)
+
+
+def visited_mean(
+    problem: Problem, log_policy: Float[Array, "P K *lanes"], values: Float[Array, " P *lanes"]
+) -> Float[Array, "*lanes"]:
+    """sum_s d_s v_s, summed over the decision points of an episode under the policy: `mean` without transitions."""
+    if problem.transitions is None:
+        return mean(problem, values)
+    return _weighted(visits(problem, jnp.exp(log_policy)), values)
+
+
+def _weighted(weights: Float[Array, " P *lanes"] | None, values: Float[Array, " P *lanes"]) -> Float[Array, "*lanes"]:
     return jnp.sum(values if weights is None else weights * values, axis=0)
 
 
 def value(
     problem: Problem, log_policy: Float[Array, "P K *lanes"], reward: Float[Array, "P K *lanes"]
 ) -> Float[Array, "*lanes"]:
-    """V = sum_p w_p <pi_p, r_p>.
+    """V = sum_p w_p <pi_p, Q_p>, the mean return of an episode.
 
     Example:
         >>> problem = Problem.tabular([0.25, 0.75], [1, 0])
         >>> float(value(problem, log_policy(problem, problem.initial_params), problem.true_reward))
         0.25
     """
-    return mean(problem, prompt_values(log_policy, reward))
+    worth = action_values(problem, jnp.exp(log_policy), reward)
+    return mean(problem, prompt_values(log_policy, worth))
 
 
 def prompt_variances(
@@ -212,7 +256,9 @@ def prompt_variances(
 def reward_variance(
     problem: Problem, log_policy: Float[Array, "P K *lanes"], reward: Float[Array, "P K *lanes"]
 ) -> Float[Array, "*lanes"]:
-    """The reward variance sum_p w_p Var_p of arXiv 2503.15477."""
+    """The reward variance sum_p w_p Var_p of arXiv 2503.15477; with transitions, that of the return."""
+    if problem.transitions is not None:
+        return mean(problem, problem.transitions.return_variances(jnp.exp(log_policy), reward))
     return mean(problem, prompt_variances(log_policy, reward))
 
 
@@ -239,27 +285,43 @@ def kl_divergences(
 
 
 def natural_direction(
-    problem: Problem, log_policy: Float[Array, "P K *lanes"], signal: Float[Array, "P K *lanes"]
+    problem: Problem,
+    log_policy: Float[Array, "P K *lanes"],
+    signal: Float[Array, "P K *lanes"],
+    params: Float[Array, "..."] | None = None,
 ) -> Float[Array, "..."]:
-    r"""The natural gradient F^+ g of an objective with dJ/dz_p = w_p pi_p * signal_p.
+    r"""The natural gradient F^+ g of an objective with dJ/dz_p = d_p pi_p * signal_p.
 
-    F = sum_p w_p Phi_p^T (diag pi_p - pi_p pi_p^T) Phi_p / T^2 is the Fisher information. F^+ g is the least-norm
-    minimiser of sum_p w_p E_{pi_p}[(score_p(y) . u - signal_p(y))^2] (compatible function approximation, Kakade 2001),
+    F = sum_p d_p Phi_p^T (diag pi_p - pi_p pi_p^T) Phi_p / T^2 is the Fisher information. F^+ g is the least-norm
+    minimiser of sum_p d_p E_{pi_p}[(score_p(y) . u - signal_p(y))^2] (compatible function approximation, Kakade 2001),
     which is how it is computed: tabular in closed form, T (signal - mean_y signal), else by least squares on rows
-    scaled by sqrt(w pi), where singular values below 1e-15 max(PK, D) of the largest count as zero. Probabilities
-    below about 1e-28 therefore stop steering the direction when the features cannot fit every output.
+    scaled by sqrt(d pi), where singular values below 1e-15 max(PK, D) of the largest count as zero. Probabilities
+    below about 1e-28 therefore stop steering the direction when the features cannot fit every output. A network's
+    features are its derivative at `params`.
     """
     temperature = problem.temperature
-    if problem.features is None:
-        direction = signal - reduction.add(1, signal) / signal.shape[1]
+    if problem.is_tabular:
+        direction = _centred(problem, signal)
         return direction if temperature is None else along(temperature, direction) * direction
-    weights = jnp.ones_like(signal[:, 0]) if problem.prompt_weights is None else problem.prompt_weights
+    weights = visits(problem, jnp.exp(log_policy))
+    weights = jnp.ones_like(signal[:, 0]) if weights is None else weights
     temperature = jnp.ones((), signal.dtype) if temperature is None else temperature
-    own = [-1 if lanes else None for lanes in (problem.features.ndim > 3, temperature.ndim > 0)]
+    features = problem.features if params is None else tangent_features(problem, params)
+    own = [-1 if lanes else None for lanes in (features.ndim > 3, temperature.ndim > 0)]
     solve = _least_squares
     for _ in signal.shape[2:]:
         solve = jax.vmap(solve, in_axes=(own[0], -1, own[1], -1, -1), out_axes=-1)
-    return solve(problem.features, weights, temperature, log_policy, signal)
+    return solve(features, weights, temperature, log_policy, signal)
+
+
+def _centred(problem: Problem, signal: Float[Array, "P K *lanes"]) -> Float[Array, "P K *lanes"]:
+    """The signal less its mean over the outputs that there are, and 0 for others."""
+    mask = None if problem.transitions is None else problem.transitions.mask
+    if mask is None:
+        return signal - reduction.add(1, signal) / signal.shape[1]
+    there = jnp.asarray(mask, signal.dtype).reshape(*mask.shape, *(1,) * (signal.ndim - 2))
+    signal = jnp.where(there > 0, signal, 0)
+    return there * (signal - reduction.add(1, signal) / reduction.add(1, there))
 
 
 def _least_squares(

@@ -1,50 +1,53 @@
-r"""The problem: a softmax policy's features and start, and two rewards.
+r"""The problem: a softmax policy and its start, two rewards, and where outputs lead.
 
-For prompt p with outputs y = 1..K, parameters theta and temperature T,
+For decision point p with outputs y = 1..K, parameters theta and temperature T,
 
     pi_p(y) = softmax_y(z_p),    z_p(y) = <phi_p(y), theta> / T,
 
-with theta shared by all prompts. A tabular policy has one free parameter per prompt and output (phi = identity). The
-*true* reward is what one cares about, the *proxy* what the policy is trained on (arXiv 2604.25872, section 2).
+with theta shared by all decision points. A tabular policy has one free parameter per point and output (phi = identity);
+the logits of a network are any differentiable function of theta. The *true* reward is what one cares about, the *proxy*
+what the policy is trained on (arXiv 2604.25872, section 2).
+
+Without transitions every output ends the episode, and decision points are prompts. With them an output may lead to
+another decision point: a sequence of tokens, or the states of a Markov decision process (`pgdyn.mdp`).
 
 The checks of what a user gives are in `pgdyn.construct`; many problems of one shape are a `pgdyn.batch.Batch`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree
 
 from pgdyn import construct, validate
+from pgdyn.network import Network
+from pgdyn.transitions import Transitions
 from pgdyn.validate import Numbers
 
 if TYPE_CHECKING:
     from pgdyn.batch import Batch
 
-FIELDS = (
-    "features",
-    "true_reward",
-    "proxy_reward",
-    "initial_params",
-    "temperature",
-    "prompt_weights",
-    "transitions",
-)
+ARRAYS = ("features", "true_reward", "proxy_reward", "initial_params", "temperature", "prompt_weights")
+STRUCTURE = ("transitions", "network")  # what compiled code has as constants
+FIELDS = (*ARRAYS, *STRUCTURE)
 
 
 class Problem(eqx.Module):
     """A softmax policy and the two rewards of its outputs. Make one with `tabular`, `linear` or `pgdyn.load_problem`.
 
     Attributes:
-        features: [P, K, D], or None for a tabular policy.
+        features: [P, K, D], or None for a tabular policy or a network.
         true_reward: [P, K], the ground truth.
         proxy_reward: [P, K], the reward trained on.
-        initial_params: theta at the start; [P, K] when tabular, [D] with features.
+        initial_params: theta at the start; [P, K] when tabular, [D] with features and for a network.
         temperature: scalar; logits are `features @ params / temperature`.
-        prompt_weights: [P], nonnegative, summing to 1; values are weighted means over prompts.
-        transitions: None: every output ends the episode.
+        prompt_weights: [P], nonnegative, summing to 1; values are weighted means over prompts. With transitions, how
+            often episodes begin at each decision point.
+        transitions: a `pgdyn.transitions.Transitions`; None where every output ends the episode.
+        network: a `pgdyn.network.Network`, whose logits take the place of `features @ params`; None for the others.
 
     Example:
         >>> problem = Problem.tabular([0.05, 0.5, 0.15, 0.15, 0.15], [1, 0.8, -1, -1, -1])
@@ -58,7 +61,8 @@ class Problem(eqx.Module):
     initial_params: Float[Array, "..."]
     temperature: Float[Array, "..."]
     prompt_weights: Float[Array, "..."]
-    transitions: None = None
+    transitions: Transitions | None = eqx.field(static=True, default=None)
+    network: Network | None = eqx.field(static=True, default=None)
 
     @classmethod
     def tabular(
@@ -69,6 +73,8 @@ class Problem(eqx.Module):
         *,
         temperature: Numbers = 1.0,
         prompt_weights: Numbers | None = None,
+        transitions: Transitions | Numbers | None = None,
+        mask: Numbers | None = None,
     ) -> Problem:
         """A policy with one free logit per prompt and output, started at `temperature * log(initial_policy)`.
 
@@ -77,7 +83,13 @@ class Problem(eqx.Module):
             true_reward: [K] or [P, K].
             proxy_reward: like `true_reward`; None means the ground truth itself.
             temperature: a positive number.
-            prompt_weights: [P], nonnegative, scaled to sum to 1; None for equal weights.
+            prompt_weights: [P], nonnegative, scaled to sum to 1; None for equal weights, with transitions of the
+                decision points that none leads to.
+            transitions: [P, K], the decision point that each output leads to, a later one, or -1 for the end; or
+                [P, K, P], the probability of each next one, the rest being that of the end. None: every output ends
+                the episode.
+            mask: [P, K] or [K] of booleans, whether there is such an output; None for all. Policies are 0 where there
+                is none.
 
         Raises:
             ValueError: naming field, index and value of the first entry that breaks a rule.
@@ -90,9 +102,10 @@ class Problem(eqx.Module):
             {"true_reward": true_reward, "proxy_reward": proxy_reward, "initial_policy": initial_policy},
             temperature=temperature,
             prompt_weights=prompt_weights,
+            transitions=(made := construct.structure(transitions, mask, true_reward)),
             batched=False,
         )
-        return construct.on_device(cls, arrays)
+        return construct.on_device(cls, arrays, transitions=made)
 
     @classmethod
     def linear(
@@ -105,6 +118,8 @@ class Problem(eqx.Module):
         initial_policy: Numbers | None = None,
         temperature: Numbers = 1.0,
         prompt_weights: Numbers | None = None,
+        transitions: Transitions | Numbers | None = None,
+        mask: Numbers | None = None,
     ) -> Problem:
         """A policy with logits `features @ params / temperature`, the parameters shared by all prompts.
 
@@ -117,7 +132,13 @@ class Problem(eqx.Module):
                 `features @ params = temperature * log(max(initial_policy, 1e-8))`, as in the paper's program. The
                 policy is met exactly only where the features can express it.
             temperature: a positive number.
-            prompt_weights: [P], nonnegative, scaled to sum to 1; None for equal weights.
+            prompt_weights: [P], nonnegative, scaled to sum to 1; None for equal weights, with transitions of the
+                decision points that none leads to.
+            transitions: [P, K], the decision point that each output leads to, a later one, or -1 for the end; or
+                [P, K, P], the probability of each next one, the rest being that of the end. None: every output ends
+                the episode.
+            mask: [P, K] or [K] of booleans, whether there is such an output; None for all. Policies are 0 where there
+                is none.
 
         Raises:
             ValueError: naming field, index and value of the first entry that breaks a rule; if both starts are given.
@@ -136,9 +157,62 @@ class Problem(eqx.Module):
             initial_params=initial_params,
             temperature=temperature,
             prompt_weights=prompt_weights,
+            transitions=(made := construct.structure(transitions, mask, true_reward)),
             batched=False,
         )
-        return construct.on_device(cls, arrays)
+        return construct.on_device(cls, arrays, transitions=made)
+
+    @classmethod
+    def differentiable(
+        cls,
+        logits: Callable[[Any], Any],
+        initial_params: PyTree,
+        true_reward: Numbers,
+        proxy_reward: Numbers | None = None,
+        *,
+        temperature: Numbers = 1.0,
+        prompt_weights: Numbers | None = None,
+        transitions: Transitions | Numbers | None = None,
+        mask: Numbers | None = None,
+    ) -> Problem:
+        """A policy with logits `logits(params) / temperature`: a neural network, or any other differentiable function.
+
+        Args:
+            logits: takes the tree of parameters and gives [P, K].
+            initial_params: any tree with arrays of floats, an equinox module for example. The problem's
+                `initial_params` are its numbers as one vector [D], and `problem.network.params(vector)` the tree.
+            true_reward: [K] or [P, K].
+            proxy_reward: like `true_reward`; None means the ground truth itself.
+            temperature: a positive number.
+            prompt_weights: [P], nonnegative, scaled to sum to 1; None for equal weights, with transitions of the
+                decision points that none leads to.
+            transitions: [P, K], the decision point that each output leads to, a later one, or -1 for the end; or
+                [P, K, P], the probability of each next one, the rest being that of the end. None: every output ends
+                the episode.
+            mask: [P, K] or [K] of booleans, whether there is such an output; None for all. Policies are 0 where there
+                is none.
+
+        Raises:
+            ValueError: naming field, index and value of the first entry that breaks a rule; if the logits do not have
+                the shape of the rewards, or are not finite at the start.
+
+        Example:
+            >>> import jax.numpy as jnp
+            >>> Problem.differentiable(lambda p: jnp.tanh(p["w"])[None], {"w": jnp.zeros(3)}, [1, 0, 0]).params_shape
+            (3,)
+        """
+        network, start = Network.of(logits, initial_params)
+        made = construct.structure(transitions, mask, true_reward)
+        arrays = construct.arrays(
+            {"true_reward": true_reward, "proxy_reward": proxy_reward, "initial_policy": None},
+            temperature=temperature,
+            prompt_weights=prompt_weights,
+            transitions=made,
+            batched=False,
+        )
+        arrays["initial_params"] = start
+        construct.require_logits(network, start, arrays["true_reward"].shape)
+        return construct.on_device(cls, arrays, transitions=made, network=network)
 
     def with_proxy(self, proxy_reward: Numbers) -> Problem | Batch:
         """The same problem trained on another proxy.
@@ -166,12 +240,12 @@ class Problem(eqx.Module):
 
     @property
     def is_tabular(self) -> bool:
-        """Whether every prompt and output has a free logit of its own."""
-        return self.features is None
+        """Whether every decision point and output has a free logit of its own."""
+        return self.features is None and self.network is None
 
     @property
     def num_prompts(self) -> int:
-        """P."""
+        """P, prompts or decision points."""
         return self.true_reward.shape[-2]
 
     @property
@@ -181,7 +255,9 @@ class Problem(eqx.Module):
 
     @property
     def params_shape(self) -> tuple[int, ...]:
-        """Shape of the parameters: (P, K) when tabular, (D,) with features."""
+        """Shape of the parameters: (P, K) when tabular, (D,) with features and for a network."""
+        if self.network is not None:
+            return (self.network.size,)
         if self.features is None:
             return (self.num_prompts, self.num_outputs)
         return (self.features.shape[-1],)

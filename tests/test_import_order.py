@@ -13,12 +13,13 @@ import pgdyn
 
 FLOORS = (  # from the ground up
     ("version", "validate"),
-    ("construct", "problem", "batch", "mdp"),
-    ("reduction", "policy", "objective"),
+    ("reduction", "transitions", "network"),
+    ("construct", "problem", "batch"),
+    ("policy", "objective"),
     ("solution",),
     ("estimators", "dynamics", "ensemble", "solve"),
     ("exact",),
-    ("errors", "labels", "robust", "selection", "metrics", "theory"),
+    ("mdp", "errors", "labels", "robust", "selection", "metrics", "theory"),
     ("io", "plot", "sweep"),
     ("compilation_cache",),
     ("cli", "explore"),

@@ -95,7 +95,7 @@ def _run(
         params, memory, hit = state
         logits = policy.logits(problem, params)
         hit = first_hit(problem, goal, hit, count, logits)
-        gradient = policy.pull_back(problem, objective.logit_gradient(problem, logits, reference))
+        gradient = policy.pull_back(problem, objective.logit_gradient(problem, logits, reference), params)
         params, memory = optimizer.ascend(gradient, memory, params)
         return (params, memory, hit), None
 

@@ -118,14 +118,17 @@ def require_float64(dtype: Any, caller: str) -> None:
         )
 
 
-def rescale(problem: Problem, geometry: str) -> tuple[Problem, Float[Array, ""]]:
-    """The problem in scaled parameters u = theta / T, and the clock's rate dt/ds."""
+def rescale(problem: Problem, geometry: str) -> tuple[Problem, Float[Array, ""], Float[Array, ""]]:
+    """The problem in scaled parameters u = theta / T, the clock's rate dt/ds, and what to multiply u with.
+
+    A network's logits are not linear in its parameters, which stay as they are.
+    """
+    one = jnp.ones_like(problem.temperature)
+    if problem.network is not None:
+        return problem, one, one
     start = problem.initial_params / problem.temperature
-    scaled = eqx.tree_at(
-        lambda p: (p.initial_params, p.temperature), problem, (start, jnp.ones_like(problem.temperature))
-    )
-    rate = problem.temperature**2 if geometry == "euclidean" else jnp.ones_like(problem.temperature)
-    return scaled, rate
+    scaled = eqx.tree_at(lambda p: (p.initial_params, p.temperature), problem, (start, one))
+    return scaled, problem.temperature**2 if geometry == "euclidean" else one, problem.temperature
 
 
 def velocity(
@@ -153,6 +156,6 @@ def velocity_and_weights(
     weights = policy.weights(logits, anchor.peak)
     if geometry == "natural":
         signal = objective.natural_signal(problem, logits, reference)
-        return policy.natural_direction(problem, policy.normalize(logits), signal), weights
+        return policy.natural_direction(problem, policy.normalize(logits), signal, params), weights
     gradient = objective.gradient_at(problem, logits, weights, reference, anchor)
-    return policy.pull_back(problem, gradient), weights
+    return policy.pull_back(problem, gradient, params), weights

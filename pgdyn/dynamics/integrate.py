@@ -143,7 +143,7 @@ def _solve(
     adjoint: diffrax.AbstractAdjoint,
     max_steps: int,
 ) -> dict[str, Any]:
-    scaled, rate = rescale(problem, geometry)
+    scaled, rate, unit = rescale(problem, geometry)
     flow = _Solver(scaled, objective, geometry, numbers["rtol"], numbers["atol"], solver, adjoint, max_steps)
     end, hit = numbers["t1"], jnp.full_like(numbers["t1"], jnp.nan)
 
@@ -167,7 +167,7 @@ def _solve(
     found: Any = solution.ys
     if goal is not None and not stop:
         hit = _first_hit(flow, goal, looks, found[1]) * rate
-    params = jnp.where(jnp.isfinite(found[0]), found[0], jnp.nan) * problem.temperature
+    params = jnp.where(jnp.isfinite(found[0]), found[0], jnp.nan) * unit
     result = _result(solution)
     if stop:
         at_start = hit == 0

@@ -63,7 +63,8 @@ def solve(
     one_kernel = platform == "cpu" and switches.one_kernel and is_small(batch, flow)
     size = choose_size(batch, one_kernel, platform)
     options = flow.chosen_objective.with_weights(None, None)
-    chunk = Chunk(options, flow.geometry == "natural", flow.stop_at_target, one_kernel, size.slots, lanes.packing)
+    natural, stop = flow.geometry == "natural", flow.stop_at_target
+    chunk = Chunk(options, natural, stop, one_kernel, size.slots, lanes.packing, lanes.transitions)
     shared = None if lanes.shared is None else (lanes.shared.shape, lanes.shared.dtype)
     made = program.compiled(chunk, shared, platform, switches.of_programs)
     # Parameters have their own shape, which that of the lanes' state need not be.

@@ -24,6 +24,7 @@ from pgdyn.dynamics.flow import Flow
 from pgdyn.ensemble.packing import Packing
 from pgdyn.objective import Objective
 from pgdyn.problem import Problem
+from pgdyn.transitions import Transitions
 
 _ORDINARY = 20  # exponents of two up to which rewards are left as they are
 _AT_ONCE = 2**20  # numbers of a problem's arrays looked at together where all problems are gone through
@@ -55,11 +56,13 @@ class Lane(NamedTuple):
     t1: Any
     goal: Any
 
-    def bind(self, shared: Array | None, objective: Objective) -> tuple[Problem, Objective]:
+    def bind(
+        self, shared: Array | None, objective: Objective, transitions: Transitions | None
+    ) -> tuple[Problem, Objective]:
         """Problem and objective; `shared` are the features of all lanes, or None."""
         names = ("true_reward", "proxy_reward", "initial_params", "prompt_weights")
         features = self.features if shared is None else shared
-        arrays = {"features": features, **{name: getattr(self, name) for name in names}}
+        arrays = {"features": features, "transitions": transitions, **{name: getattr(self, name) for name in names}}
         return problem_of(arrays), objective.with_weights(self.kl, self.entropy)
 
 
@@ -69,6 +72,7 @@ class Lanes:
     Attributes:
         order: [N], the problem of each lane.
         shared: features [P, K, D] that all lanes use, or None.
+        transitions: of all lanes, or None.
         packing: of a lane's data.
     """
 
@@ -84,6 +88,7 @@ class Lanes:
         self._trained = objective.reward
         self._natural = flow.geometry == "natural"
         self._arrays = batch.stacked()
+        self.transitions = batch.problems.transitions
         features = self._arrays["features"]
         self._tabular = features is None
         self._prompts, self._outputs = self._arrays["true_reward"].shape[1:]

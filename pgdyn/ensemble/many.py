@@ -63,6 +63,11 @@ def solve_many(
         tolerances = {name: getattr(dynamics, name) for name in MANY if getattr(dynamics, name) is not None}
         if any(np.ndim(value) for value in tolerances.values()):
             raise ValueError("rtol and atol must be single numbers, the same for every problem of a batch")
+        if batch.problems.network is not None and backend == "engine":
+            raise ValueError(
+                'the engine of flow_many has no networks, whose features move; use backend="diffrax", or pgdyn.flow for '
+                "one problem"
+            )
         if backend == "diffrax":
             return vmapped.solve(batch, dynamics, Ticker(size, progress), traced)
         if dynamics.solver is not None or dynamics.adjoint is not None:

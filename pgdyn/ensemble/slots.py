@@ -25,6 +25,7 @@ from pgdyn.ensemble.packing import Packing
 from pgdyn.ensemble.step import RUNNING, Control, Equation, Status
 from pgdyn.objective import Objective
 from pgdyn.solution import Result
+from pgdyn.transitions import Transitions
 
 _CHANGED = 1 / 12  # share of the slots whose lanes have ended when others take them over
 
@@ -39,6 +40,7 @@ class Chunk(NamedTuple):
         one_kernel: whether everything is compiled into one kernel (`xla`).
         slots: W, a divisor of M.
         lanes: the packing of a lane's data, R numbers.
+        transitions: where outputs lead, the same in all lanes; None where every one ends the episode.
     """
 
     objective: Objective
@@ -47,11 +49,12 @@ class Chunk(NamedTuple):
     one_kernel: bool
     slots: int
     lanes: Packing
+    transitions: Transitions | None = None
 
     def equation(self, shared: Array | None, columns: Float[Array, "R W"]) -> tuple[Equation, Array]:
         """What lanes integrate, and the reference of their KL."""
         lane: Lane = self.lanes.unpack(columns)
-        problem, objective = lane.bind(shared, self.objective)
+        problem, objective = lane.bind(shared, self.objective, self.transitions)
         reference = objective.reference_log_policy(problem)
         needed = reference if objective.needs_reference else None
         return (

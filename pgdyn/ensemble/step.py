@@ -79,10 +79,7 @@ class Equation(NamedTuple):
 
     def rate(self, anchor: Anchor, weights: Weights, slope: Array) -> Float[Array, " L"]:
         """dV/dt of the true reward at a state that moves with `slope`."""
-        assert anchor.true is not None
-        motion = policy.logits(self.problem, slope)
-        moved = weights.mean(anchor.true, motion) - weights.mean(anchor.true) * weights.mean(motion)
-        return policy.mean(self.problem, moved[:, 0])
+        return anchor.true_rate(self.problem, weights, policy.logits(self.problem, slope))
 
     def true_value(self, state: Array) -> Float[Array, " L"]:
         """V of the true reward, by the formula of `pgdyn.flow` to the last digit: a target may be the start's value."""
