@@ -57,7 +57,9 @@ def arrays(
         raise ValueError("give initial_params or initial_policy, not both: each of them sets the start")
     mask = None if transitions is None else transitions.mask
     given = {
-        name: _rows(name, value, batched, mask) for name, value in rows.items() if value is not None or name in _REQUIRED
+        name: _rows(name, value, batched, mask)
+        for name, value in rows.items()
+        if value is not None or name in _REQUIRED
     }
     _require_equal_outputs(given)
     prompts = _common_prompts(given) if transitions is None else _decision_points(given, transitions)

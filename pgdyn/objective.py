@@ -13,8 +13,8 @@ with visits d = w and Q = f where every output ends the episode. Where outputs l
 episodes: d are the visits, Q is f with all f that follows, KL(pi || ref) = sum_p d_p KL(pi_p || ref_p), H likewise, and
 KL(ref || pi) is summed over the visits e of the reference (`pgdyn.transitions`).
 
-Without transitions nothing changes when f of every output of a prompt grows by the same number, so f is measured from that of the likeliest
-output (see `pgdyn.policy.advantage`), and log pi may be replaced by any logits.
+Without transitions nothing changes when f of every output of a prompt grows by the same number, so f is measured from
+that of the likeliest output (see `pgdyn.policy.advantage`), and log pi may be replaced by any logits.
 """
 
 from __future__ import annotations
@@ -131,7 +131,7 @@ class Objective(eqx.Module):
 
     def with_weights(self, kl: Any, entropy: Any, **options: Any) -> Objective:
         """The same options, or others, with other weights, which are not checked; None for no such term."""
-        made = object.__new__(Objective)
+        made = object.__new__(type(self))
         for field in dataclasses.fields(self):
             object.__setattr__(made, field.name, getattr(self, field.name))
         for name, value in {"kl": kl, "entropy": entropy, **options}.items():

@@ -278,8 +278,12 @@ def _checked(table: Any) -> tuple[np.ndarray | None, np.ndarray | None]:
 
 def _checked_mask(mask: Any, shape: tuple[int, int]) -> np.ndarray:
     array = np.asarray(mask)
-    if array.dtype != bool or array.shape not in (shape, shape[1:]):
-        raise ValueError(f"mask has shape {array.shape} and type {array.dtype}; it must be {shape} of true and false")
+    if array.shape not in (shape, shape[1:]):
+        raise ValueError(f"mask has shape {array.shape}; it must be {shape}, true where there is such an action")
+    if array.dtype != bool:
+        numbers = validate.as_floats("mask", array)
+        validate.require("mask", numbers, (numbers == 0) | (numbers == 1), "it must be true or false, 1 or 0")
+        array = numbers == 1
     array = np.broadcast_to(array, shape).copy()
     if not (some := array.any(axis=1)).all():
         raise ValueError(f"mask[{int(np.argmin(some))}] has no true entry; every decision point needs an action")
@@ -366,7 +370,7 @@ def _like(weights: np.ndarray, array: Array) -> Array:
 
 
 class _Loop(NamedTuple):
-    """All levels, padded to one size: [H, W], [H, W, K, E] and [H, W, I]. The place P, and P K for actions, is nowhere."""
+    """All levels, padded to one size: [H, W], [H, W, K, E] and [H, W, I]. The place P (of actions P K) is nowhere."""
 
     places: np.ndarray
     after: np.ndarray
@@ -418,7 +422,7 @@ def _values_by_loop(transitions: Transitions, chosen: Array, paid: Array) -> Arr
 
 
 def _visits_by_loop(transitions: Transitions, start: Array, chosen: Array) -> Array:
-    loop, points, actions = _loop(transitions), transitions.num_points, transitions.num_actions
+    loop, points = _loop(transitions), transitions.num_points
     start, chosen = (jnp.concatenate([array, jnp.zeros_like(array[:1])]) for array in (start, chosen))
 
     def step(flows: Array, level: tuple[Array, ...]) -> tuple[Array, Array]:

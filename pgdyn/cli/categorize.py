@@ -81,14 +81,22 @@ def default_target(problem: Problem) -> float:
     import numpy as np
 
     from pgdyn import policy
+    from pgdyn.batch import Batch
+    from pgdyn.mdp.episodes import whole_outputs
 
+    outputs = problem
+    if problem.transitions is not None:
+        found = whole_outputs(Batch.of(problem), most=2**20)
+        if found is None:
+            raise ValueError("the default target is for sequences whose whole outputs can be listed; give --target")
+        outputs = found[0]
     goals = []
-    for prompt, row in enumerate(np.asarray(problem.true_reward)):
+    for prompt, row in enumerate(np.asarray(outputs.true_reward)):
         levels = np.unique(row)
         if len(levels) < 2:
             raise ValueError(f"all true rewards of prompt {prompt} are equal: nothing can be learned from them")
         goals.append((levels[-1] + levels[-2]) / 2)
-    goal = float(np.asarray(problem.prompt_weights) @ np.array(goals))
+    goal = float(np.asarray(outputs.prompt_weights) @ np.array(goals))
     start = float(policy.value(problem, policy.log_policy(problem, problem.initial_params), problem.true_reward))
     if start >= goal:
         raise ValueError(f"the true value starts at {start:g}, above the default target {goal:g}; give --target")

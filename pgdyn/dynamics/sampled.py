@@ -151,7 +151,7 @@ def _run(
         outputs = estimators.draw(log_policy, uniforms)
         gradient = estimators.logit_gradient(estimator, problem.prompt_weights, log_policy, reward, outputs)
         gradient += objective.regularizer_gradient(problem, log_policy, reference)
-        return optimizer.ascend(policy.pull_back(problem, gradient), memory, params)
+        return optimizer.ascend(policy.pull_back(problem, gradient, params), memory, params)
 
     def run_block(index: Array, state: PyTree) -> PyTree:
         uniforms = jax.random.uniform(jax.random.fold_in(key, index), (block, *draws), start.dtype)

@@ -65,8 +65,8 @@ def solve_many(
             raise ValueError("rtol and atol must be single numbers, the same for every problem of a batch")
         if batch.problems.network is not None and backend == "engine":
             raise ValueError(
-                'the engine of flow_many has no networks, whose features move; use backend="diffrax", or pgdyn.flow for '
-                "one problem"
+                "the engine of flow_many has no networks, whose features move; "
+                'use backend="diffrax", or pgdyn.flow for one problem'
             )
         if backend == "diffrax":
             return vmapped.solve(batch, dynamics, Ticker(size, progress), traced)

@@ -30,6 +30,9 @@ w_p pi_0(y) |e(y)|, the change of w_p pi_0(y) A_P(y), the output's attraction at
 hacking e(y) is replaced by the change of the gap to the best good output, (r_P(y) - H_P) - (r_G(y) - H_G), which is
 positive even where the error is that good outputs were lowered. With several prompts every prompt has a target of its
 own, at the same height between its V_G and its best truth.
+
+In a sequence of decisions the outputs are whole outputs, a prompt is a start, and an output's number its place in
+`pgdyn.mdp.leaves`. Where chance decides, or a start has more than 512 whole outputs, no type is told: "none".
 """
 
 from __future__ import annotations
@@ -44,6 +47,7 @@ from jaxtyping import Array, Float, Int
 
 from pgdyn import policy, validate
 from pgdyn.batch import Batch
+from pgdyn.mdp import episodes
 from pgdyn.problem import Problem
 from pgdyn.validate import Numbers
 
@@ -122,6 +126,11 @@ def causes(batch: Batch, target: ArrayLike) -> Causes:
         (['escapes mediocrity', 'reward hacking'], [1, 2])
     """
     size = len(batch)
+    if batch.problems.transitions is not None:
+        outputs = episodes.whole_outputs(batch)
+        if outputs is None:
+            return Causes(np.full(size, MECHANISMS[NONE]), np.full(size, -1), np.full(size, -1))
+        batch = outputs
     goals = validate.as_floats("target", target)
     if goals.shape not in ((), (size,)):
         raise ValueError(f"target has shape {goals.shape}; it must be one number or one for each of {size} problems")

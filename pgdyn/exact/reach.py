@@ -97,7 +97,11 @@ def refusal(problem: Problem | Batch, objective: Objective) -> np.ndarray:
     count = len(batch)
     shape = (count,) if isinstance(problem, Batch) else ()
     sentence = ""
-    if objective.entropy is not None:
+    if batch.problems.transitions is not None:
+        sentence = "outputs lead to further decisions (or are masked), and flows of sequences have no exact solution"
+    elif batch.problems.network is not None:
+        sentence = "the policy is a network, whose kernel moves, and its flow has no exact solution"
+    elif objective.entropy is not None:
         sentence = "the objective has an entropy bonus, and its flow has no exact solution"
     elif objective.normalize_by_std:
         sentence = "the objective normalises rewards by their standard deviation, and its flow has no exact solution"

@@ -121,6 +121,9 @@ def problem_variables(
         batch_dims: names of the leading axes.
         batch_shape: their lengths. An array has all of them, the first few, or none.
 
+    Transitions are integers over (prompt, output), or probabilities over (prompt, output, next_prompt); prompts are
+    decision points then.
+
     Raises:
         ValueError: if an array has other leading axes than these.
 
@@ -140,6 +143,17 @@ def problem_variables(
         if lead != tuple(batch_shape[: len(lead)]):
             raise ValueError(f"problem.{field} has leading axes {lead} but the batch has {tuple(batch_shape)}")
         variables[field] = ((*batch_dims[: len(lead)], *dims), array, _described(unit, name))
+    if (transitions := stored.transitions) is not None:
+        if transitions.probabilities is None:
+            name = "decision point that each output leads to; -1: the end"
+            variables["transitions"] = (("prompt", "output"), np.asarray(transitions), _described("1", name))
+        else:
+            name = "probability of each next decision point; the rest is that of the end"
+            dims = ("prompt", "output", "next_prompt")
+            variables["transitions"] = (dims, np.asarray(transitions), _described("1", name))
+        if transitions.mask is not None:
+            described = _described("1", "whether there is such an output")
+            variables["mask"] = (("prompt", "output"), transitions.mask, described)
     return variables
 
 

@@ -6,9 +6,11 @@
     # initial_params = [...]                            # also: initial_policy_weights; instead of initial_policy
     # features = [[...], ...]                           # also: output_features; without them the policy is tabular
     # temperature = 1.0, prompt_weights = [...]         # and name, description, comment, provenance, which are skipped
+    # transitions = [[1, -1], [-1, -1]]                 # where outputs lead, -1 the end; mask = [[1, 1], [1, 0]]
 
 Rewards and policies are [K] or [P, K], features [K, D] or [P, K, D]; initial_params are [D] with features and, without,
-the tabular policy's own parameters, [K] or [P, K].
+the tabular policy's own parameters, [K] or [P, K]. Transitions are [P, K] numbers of decision points, or [P, K, P]
+probabilities; a mask is [P, K], 1 where there is such an output and 0 where there is none.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ import numpy as np
 from pgdyn import construct, validate
 from pgdyn.batch import Batch
 from pgdyn.io import tables
-from pgdyn.problem import Problem, require_single
+from pgdyn.problem import ARRAYS, Problem, require_single
 
 _AXES = {  # the most axes that a field may have in a file, which holds one problem
     "features": (3, "[K, D] or [P, K, D]"),
@@ -35,6 +37,8 @@ _AXES = {  # the most axes that a field may have in a file, which holds one prob
     "initial_params": (2, "[D] with features, [K] or [P, K] without"),
     "temperature": (0, "a single number"),
     "prompt_weights": (1, "[P]"),
+    "transitions": (3, "[P, K] or [P, K, P]"),
+    "mask": (2, "[K] or [P, K]"),
 }
 _ALIASES = {
     "output_features": "features",
@@ -141,9 +145,17 @@ def problem_arrays(problem: Problem) -> dict[str, np.ndarray]:
         >>> arrays["true_reward"], list(arrays)
         (array([1., 0.]), ['true_reward', 'proxy_reward', 'initial_params', 'temperature', 'prompt_weights'])
     """
-    arrays = {name: np.asarray(getattr(problem, name)) for name in _AXES if getattr(problem, name, None) is not None}
+    if problem.network is not None:
+        raise ValueError("the policy is a network, a function, which a problem file cannot hold")
+    arrays = {name: np.asarray(getattr(problem, name)) for name in ARRAYS if getattr(problem, name) is not None}
+    arrays = {name: arrays[name] for name in _AXES if name in arrays}
     for name, array in arrays.items():
         validate.require_finite(name, array)
+    if (transitions := problem.transitions) is not None:
+        arrays["transitions"] = np.asarray(transitions)
+        if transitions.mask is not None:
+            arrays["mask"] = transitions.mask.astype(int)
+        return arrays
     return {name: array[0] if array.ndim > 1 and problem.num_prompts == 1 else array for name, array in arrays.items()}
 
 

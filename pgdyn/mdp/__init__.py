@@ -4,10 +4,26 @@ A sequence is a `pgdyn.Problem` whose rows are decision points (a prefix of toke
 `transitions` say where each output leads. Everything that takes a problem takes it.
 """
 
+from pgdyn.mdp import bilevel, rewards
 from pgdyn.mdp.chains import chain, two_stage
-from pgdyn.mdp.grids import gridworld
-from pgdyn.mdp.episodes import Leaves, leaves
 from pgdyn.mdp.draws import random_mdp
+from pgdyn.mdp.episodes import Leaves, Paths, leaves, paths
+from pgdyn.mdp.grids import gridworld
+from pgdyn.mdp.likelihood import AnswerLikelihood
 from pgdyn.mdp.trees import prefixes, tree
 
-__all__ = ["Leaves", "chain", "gridworld", "leaves", "prefixes", "random_mdp", "tree", "two_stage"]
+__all__ = [
+    "AnswerLikelihood",
+    "Leaves",
+    "Paths",
+    "bilevel",
+    "chain",
+    "gridworld",
+    "leaves",
+    "paths",
+    "prefixes",
+    "random_mdp",
+    "rewards",
+    "tree",
+    "two_stage",
+]

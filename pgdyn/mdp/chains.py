@@ -1,7 +1,7 @@
 r"""Two small sequences: a chain that one wrong action ends, and a choice that is followed by another.
 
-    chain       s_1 -> s_2 -> ... -> s_H, action 0 (the right one) goes on, any other ends the episode
-    two_stage   a first choice a of A (a thought, a critique), then for each its own choice b of B (an answer, a label)
+chain       s_1 -> s_2 -> ... -> s_H, action 0 (the right one) goes on, any other ends the episode
+two_stage   a first choice a of A (a thought, a critique), then for each its own choice b of B (an answer, a label)
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from pgdyn import policy
+from pgdyn.batch import Batch
 from pgdyn.problem import Problem, require_single
 from pgdyn.transitions import END
 
@@ -62,10 +63,36 @@ class Leaves(NamedTuple):
         params = problem.initial_params if params is None else params
 
         def log_policy(params: Array) -> Array:
-            return _along(policy.log_policy(problem, params), self.points, self.actions)
+            return Paths(self.points, self.actions, np.zeros(len(self.start))).total(policy.log_policy(problem, params))
 
         jacobian = jax.jacrev(log_policy)(params).reshape(len(self.start), -1)
         return jacobian @ jacobian.T
+
+
+class Paths(NamedTuple):
+    """The ways through a problem from start to end, in lexicographic order of start and actions.
+
+    Attributes:
+        points: [M, H], the decision points on the way; -1 behind the end.
+        actions: [M, H], what was chosen there; -1 behind the end.
+        log_chance: [M], the log-probability of what chance did on the way.
+    """
+
+    points: Int[np.ndarray, "M H"]
+    actions: Int[np.ndarray, "M H"]
+    log_chance: Float[np.ndarray, " M"]
+
+    def total(self, table: Any) -> Any:
+        """The sum of table[..., s, y] along each of the ways, [..., M].
+
+        Example:
+            >>> from pgdyn.mdp import tree
+            >>> ways = paths(tree(2, 2, [0, 0, 0, 1]))
+            >>> ways.total(np.array([[0.0, 1.0], [0.0, 2.0], [0.0, 3.0]])).tolist()
+            [0.0, 2.0, 1.0, 4.0]
+        """
+        xp = np if isinstance(table, np.ndarray) else jnp
+        return xp.where(self.points >= 0, table[..., self.points, self.actions], 0).sum(axis=-1)
 
 
 def leaves(problem: Problem, params: Any = None) -> Leaves:
@@ -87,25 +114,100 @@ def leaves(problem: Problem, params: Any = None) -> Leaves:
     """
     require_single(problem, "leaves")
     params = problem.initial_params if params is None else jnp.asarray(params)
-    start, points, actions, chance = _episodes(problem)
+    ways = paths(problem)
     log_policy = policy.log_policy(problem, params)
     return Leaves(
-        _along(log_policy, points, actions) + jnp.asarray(chance, log_policy.dtype),
-        _along(problem.true_reward, points, actions),
-        _along(problem.proxy_reward, points, actions),
-        start,
-        points,
-        actions,
+        ways.total(log_policy) + jnp.asarray(ways.log_chance, log_policy.dtype),
+        ways.total(problem.true_reward),
+        ways.total(problem.proxy_reward),
+        ways.points[:, 0],
+        ways.points,
+        ways.actions,
     )
 
 
-def _along(table: Array, points: np.ndarray, actions: np.ndarray) -> Array:
-    """The sum of table[s, y] along each episode."""
-    return jnp.sum(jnp.where(points >= 0, table[points, actions], 0), axis=1)
+def whole_outputs(batch: Batch, most: int = 512) -> Batch | None:
+    """The one-step problems whose outputs are the whole outputs of these; for rules that speak of outputs.
+
+    Args:
+        batch: problems with transitions.
+        most: whole outputs of a start.
+
+    Returns:
+        A batch of tabular problems, a prompt for each start; None where chance decides, where there are more outputs,
+        or where starts differ in how many they have.
+
+    Example:
+        >>> from pgdyn.mdp import tree
+        >>> whole_outputs(Batch.of(tree(2, 2, [0, 0, 0, 1]))).true_reward.tolist()
+        [[[0.0, 0.0, 0.0, 1.0]]]
+    """
+    transitions = batch.problems.transitions
+    weights = np.asarray(batch.prompt_weights)
+    begun = np.nonzero((weights > 0).any(axis=0))[0]
+    if transitions is None or transitions.successors is None or count_paths(batch[0]) > most * len(begun):
+        return None
+    ways = paths(batch[0])
+    starts, counts = np.unique(ways.points[:, 0], return_counts=True)
+    if counts.min() != counts.max() or counts[0] > most or len(starts) != len(begun):
+        return None
+    logs = np.asarray(batch.map(lambda problem: policy.log_policy(problem, problem.initial_params)))
+    shape = (len(batch), len(starts), counts[0])
+    made = Batch.tabular(
+        np.full(shape[1:], 1 / counts[0]),
+        ways.total(np.asarray(batch.true_reward)).reshape(shape),
+        ways.total(np.asarray(batch.proxy_reward)).reshape(shape),
+        prompt_weights=weights[:, starts],
+    )
+    return made.replace(initial_params=ways.total(logs).reshape(shape))
 
 
-def _episodes(problem: Problem) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Starts, decision points and actions of every episode, and the log-probability of what chance did."""
+def count_paths(problem: Problem) -> int:
+    """The number of episodes that differ, without listing them.
+
+    Example:
+        >>> from pgdyn.mdp import tree
+        >>> count_paths(tree(3, 4, lambda tokens: 0.0))
+        81
+    """
+    begun = np.asarray(problem.prompt_weights) > 0
+    transitions = problem.transitions
+    if transitions is None:
+        return int(begun.sum()) * problem.num_outputs
+    there = np.ones((problem.num_prompts, problem.num_outputs)) if transitions.mask is None else transitions.mask
+    ends = np.array(there, float)
+    point, action, following, chance = transitions.edges
+    onward = np.zeros_like(ends)
+    np.add.at(onward, (point, action), chance)
+    ways = np.zeros(problem.num_prompts)
+    order = np.argsort(point, kind="stable")
+    point, action, following = point[order], action[order], following[order]
+    bounds = np.searchsorted(point, np.arange(problem.num_prompts + 1))
+    ends[onward > 1 - 1e-12] = 0
+    for s in reversed(range(problem.num_prompts)):
+        ways[s] = ends[s].sum() + ways[following[bounds[s] : bounds[s + 1]]].sum()
+    return int(min(ways[begun].sum(), 2**62))
+
+
+def paths(problem: Problem) -> Paths:
+    """The ways through a problem from every start; of a one-step problem its outputs.
+
+    Raises:
+        ValueError: if there are more than 2^22.
+
+    Example:
+        >>> from pgdyn.mdp import chain
+        >>> paths(chain(2, [0, 1])).actions.tolist()
+        [[0, 0], [0, 1], [1, -1]]
+    """
+    if (count := count_paths(problem)) > _MOST:
+        raise ValueError(f"the problem has {count:.3g} episodes, more than the {_MOST} that are listed at most")
+    points, actions, chance = _episodes(problem)
+    return Paths(points, actions, chance)
+
+
+def _episodes(problem: Problem) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Decision points and actions of every episode, and the log-probability of what chance did."""
     count, width = problem.num_prompts, problem.num_outputs
     transitions = problem.transitions
     weights = np.asarray(problem.prompt_weights)
@@ -126,17 +228,15 @@ def _episodes(problem: Problem) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.
                 ways[s] += [(y, int(t), float(np.log(chance[t]))) for t in np.nonzero(chance)[0]]
                 if (rest := 1 - chance.sum()) > 1e-12:
                     ways[s].append((y, END, float(np.log(rest))))
-    paths: list[tuple[tuple[int, ...], tuple[int, ...], float, int]] = [((), (), 0.0, int(s)) for s in begun]
-    while any(path[3] != END for path in paths):
-        paths = [
+    found: list[tuple[tuple[int, ...], tuple[int, ...], float, int]] = [((), (), 0.0, int(s)) for s in begun]
+    while any(path[3] != END for path in found):
+        found = [
             path if path[3] == END else ((*path[0], path[3]), (*path[1], y), path[2] + log, following)
-            for path in paths
+            for path in found
             for y, following, log in (ways[path[3]] if path[3] != END else [(0, END, 0.0)])
         ]
-        if len(paths) > _MOST:
-            raise ValueError(f"the problem has more than {_MOST} episodes, too many to list")
-    longest = max(len(path[0]) for path in paths)
-    points, actions = np.full((len(paths), longest), -1), np.full((len(paths), longest), -1)
-    for i, path in enumerate(paths):
+    longest = max(len(path[0]) for path in found)
+    points, actions = np.full((len(found), longest), -1), np.full((len(found), longest), -1)
+    for i, path in enumerate(found):
         points[i, : len(path[0])], actions[i, : len(path[1])] = path[0], path[1]
-    return points[:, 0], points, actions, np.array([path[2] for path in paths])
+    return points, actions, np.array([path[2] for path in found])

@@ -99,9 +99,7 @@ def gridworld(
     phi = np.zeros((len(cells), len(MOVES), len(kinds), len(MOVES)))
     for y in range(len(MOVES)):
         phi[np.arange(len(cells)), y, group, y] = 1.0
-    return Problem.linear(
-        phi.reshape(len(cells), len(MOVES), -1), paid[0], paid[1], initial_policy=policy, **rest
-    )
+    return Problem.linear(phi.reshape(len(cells), len(MOVES), -1), paid[0], paid[1], initial_policy=policy, **rest)
 
 
 def _cells(name: str, given: Numbers, shape: tuple[int, ...] | None = None) -> np.ndarray:

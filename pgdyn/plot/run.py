@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
+from pgdyn.mdp import episodes
 from pgdyn.plot import labels, palette
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 _FONT = 8.0  # points
 _MAX_ROWS = 4  # prompts shown one by one
+_MAX_EPISODES = 1024  # whole outputs of a sequence that are drawn
 _MAX_TICKS = 8
 _RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 _TIME_LABELS = {"flow": "gradient-flow time t"}
@@ -32,6 +34,7 @@ def run(solution: Solution, output_names: Sequence[str] | None = None) -> Figure
     """True and proxy value above, output probabilities below, over time.
 
     The time axis is log(1 + t), on which the points that a flow saves are evenly spaced; short runs have a linear one.
+    Of a sequence of decisions the outputs are its whole outputs, named by their actions, where there are up to 1,024.
     With up to 4 prompts each has a panel of its own; with more, the panel shows
     probabilities averaged over prompts with the problem's weights. With up to 7 outputs every curve is coloured and
     labelled at its end; with more, the 6 whose probability comes highest anywhere in the run are, and the rest are thin
@@ -59,15 +62,20 @@ def run(solution: Solution, output_names: Sequence[str] | None = None) -> Figure
         raise ValueError(f"plot takes one run and this is a batch of shape {shape}; pick one and run it alone")
     if solution.t is None:
         raise ValueError("plot needs the path of the run and this solution holds its end alone")
-    names = _names(output_names, solution.problem.num_outputs)
     t = np.asarray(solution.t, float)
     policy = np.exp(np.asarray(solution.log_policy, float))
+    outputs = _whole_outputs(solution, policy)
+    if outputs is not None:
+        policy, own = outputs
+        names = own if output_names is None else _names(output_names, len(own))
+    else:
+        names = _names(output_names, solution.problem.num_outputs)
     rows = [f"probability, prompt {p}" for p in range(policy.shape[1])]
     if policy.shape[1] == 1:
         rows = ["probability"]
     elif policy.shape[1] > _MAX_ROWS:
         policy = np.einsum("p,spk->sk", np.asarray(solution.problem.prompt_weights, float), policy)[:, None]
-        rows = ["probability, mean over prompts"]
+        rows = ["probability, mean over prompts" if solution.problem.transitions is None else "first decision"]
 
     heights = [2.1] + [2.3] * len(rows)
     figure = Figure(figsize=(7.0, sum(heights) + 0.4), layout="constrained")
@@ -87,6 +95,19 @@ def run(solution: Solution, output_names: Sequence[str] | None = None) -> Figure
     _mark_hit(panels, float(solution.hitting_time))
     labels.at_ends(curves, size=_FONT)
     return figure
+
+
+def _whole_outputs(solution: Solution, policy: np.ndarray) -> tuple[np.ndarray, list[str]] | None:
+    """The probabilities [S, 1, M] of a sequence's whole outputs and their names; None where they are too many."""
+    problem = solution.problem
+    if problem.transitions is None or episodes.count_paths(problem) > _MAX_EPISODES:
+        return None
+    ways = episodes.paths(problem)
+    if len(np.unique(ways.points[:, 0])) > 1 or problem.transitions.probabilities is not None:
+        return None
+    with np.errstate(divide="ignore"):
+        whole = np.exp(ways.total(np.log(policy)))
+    return whole[:, None], [" ".join(str(y) for y in way if y >= 0) for way in ways.actions]
 
 
 def _names(output_names: Sequence[str] | None, outputs: int) -> list[str]:

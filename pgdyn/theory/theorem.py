@@ -102,6 +102,9 @@ class Theorem:
     def assumptions(self, problem: Problem, **parameters: Any) -> Any:
         """Tells whether `problem` satisfies the theorem's assumptions: a bool, or a traced one under `jax.vmap`.
 
+        Every theorem here is about one decision and features that stand still: a problem with transitions, or a
+        network, satisfies none.
+
         Example:
             >>> from pgdyn.theory import THEOREMS
             >>> two_prompts = Problem.tabular(None, [[1.0, 0.0], [0.0, 1.0]])
@@ -109,7 +112,10 @@ class Theorem:
             False
         """
         self._require_single(problem)
-        answer = self.premise(problem, **self._complete(parameters))
+        parameters = self._complete(parameters)
+        if problem.transitions is not None or problem.network is not None:
+            return False
+        answer = self.premise(problem, **parameters)
         return answer if validate.is_traced(answer) else bool(answer)
 
     def check(self, problem: Problem, **parameters: Any) -> Check:
