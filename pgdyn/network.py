@@ -76,8 +76,8 @@ class Network:
     def __repr__(self) -> str:
         return f"Network({getattr(self.logits, '__name__', 'logits')}, D={self.size})"
 
-    def __call__(self, params: Float[Array, " D"]) -> Float[Array, "P K"]:
-        """Logits before the temperature, f(theta)."""
+    def __call__(self, params: Float[Array, " D"]) -> Array:
+        """Logits before the temperature, f(theta), [P, K]."""
         return self.logits(self.params(params))
 
     def params(self, params: Float[Array, " D"]) -> Any:

@@ -57,9 +57,9 @@ def random_mdp(
             onward[here, :, there] = (1 - ending) * draw.dirichlet(np.ones(states), size=(states, actions))
             continue
         goes = draw.integers(states, size=(states, actions))
-        goes[np.arange(states), draw.integers(actions, size=states)] = draw.permutation(states)  # none is left out
         kept = draw.random((states, actions)) >= ending
-        kept |= np.array([(goes == state).sum() for state in range(states)])[goes] == 1
+        sure = np.arange(states), draw.integers(actions, size=states)  # so that no state is left out
+        goes[sure], kept[sure] = draw.permutation(states), True
         onward[here, :, there] = kept[:, :, None] * np.eye(states)[goes]
     weights = np.zeros(points)
     weights[:states] = draw.dirichlet(np.ones(states))

@@ -10,30 +10,21 @@ from pgdyn import mdp
 
 
 @pytest.mark.parametrize(
-    ("length", "right", "sparse", "dense", "independent"),
+    ("length", "right", "sparse", "dense"),
     [
-        (2, 0.5, 14.79, 20.86, 24.27),
-        (3, 0.1, 254.4, 86.17, 71.83),
-        (3, 0.02, 22184, 276.6, 137.1),
-        (5, 0.1, 13162, 213.5, 169.8),
-        (5, 0.02, 3.288e7, 745.0, 278.5),
+        (2, 0.5, 14.79, 20.86),
+        (3, 0.1, 254.4, 86.17),
+        (3, 0.02, 22184, 276.6),
+        (5, 0.1, 13162, 213.5),
+        (5, 0.02, 3.288e7, 745.0),
     ],
 )
-def test_sparse_against_dense_rewards(length, right, sparse, dense, independent):
+def test_sparse_against_dense_rewards(length, right, sparse, dense):
     last, each = np.eye(length)[-1], np.full(length, 1 / length)
-    policy = np.tile([right, 1 - right], (length, 1))
-    alone = np.stack([each, 0 * each], axis=1)
-    problems = {
-        sparse: mdp.chain(length, last, initial_policy=right),
-        dense: mdp.chain(length, last, each, initial_policy=right),
-    }
-    for expected, problem in problems.items():
-        time = pgdyn.flow_many(problem, 1e9, target=0.9, rtol=1e-9, atol=1e-11).hitting_time[0]
-        np.testing.assert_allclose(time, expected, rtol=6e-4)
-    # Tokens whose logits no prefix changes are prompts of their own: each a two-output problem of reward 1/H.
-    tokens = pgdyn.Problem.tabular(policy, length * alone, length * alone)
-    time = pgdyn.flow_many(tokens, 1e9, target=0.9 ** (1 / length), rtol=1e-9, atol=1e-11).hitting_time[0]
-    np.testing.assert_allclose(time, independent, rtol=6e-4)
+    problem = mdp.chain(length, last, initial_policy=right)
+    both = problem.with_proxy(np.stack([np.stack([pays, 0 * pays], axis=1) for pays in (last, each)]))
+    times = pgdyn.flow_many(both, 1e9, target=0.9, rtol=1e-9, atol=1e-11).hitting_time
+    np.testing.assert_allclose(times, [sparse, dense], rtol=6e-4)
 
 
 def test_position_features_are_independent_tokens():
@@ -49,7 +40,7 @@ def test_position_features_are_independent_tokens():
 
 @pytest.mark.parametrize(
     ("sound", "ends"),
-    [(0.1, {2: 0.002, 3: 0.002, 4: 0.003, 5: 0.047, 6: 0.999, 8: 1.0}), (0.05, {10: 0.014}), (0.3, {2: 0.935})],
+    [(0.1, {5: 0.047, 6: 0.999}), (0.3, {2: 0.935})],
 )
 def test_critiques_and_labels(sound, ends):
     for labels, expected in ends.items():
