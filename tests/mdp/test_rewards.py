@@ -83,7 +83,7 @@ def test_advantage_between_thoughts(length, probability, log_probability):
     for transform, gap in expected.items():
         objective = AnswerLikelihood.of(problem, (0,) * length, transform=transform)
         good, bad = objective.rewards(log_policy)
-        np.testing.assert_allclose(good - bad, gap, rtol=5e-3)
+        np.testing.assert_allclose(good - bad, gap, rtol=6e-3)
 
 
 @pytest.mark.parametrize("transform", ["probability", "log_probability", "mean_probability", "mean_log", "group_log"])
