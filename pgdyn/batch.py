@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from pgdyn import construct, validate
+from pgdyn.network import Network
 from pgdyn.problem import ARRAYS, STRUCTURE, Problem
 from pgdyn.transitions import Transitions
 from pgdyn.validate import Numbers
@@ -252,6 +253,16 @@ class Batch(eqx.Module):
     def prompt_weights(self) -> Any:
         """[N, P]."""
         return self._stacked("prompt_weights")
+
+    @property
+    def transitions(self) -> Transitions | None:
+        """Where outputs lead, the same for all problems."""
+        return self.problems.transitions
+
+    @property
+    def network(self) -> Network | None:
+        """The network, the same for all problems."""
+        return self.problems.network
 
     def _stacked(self, name: str) -> Any:
         return _stacked(getattr(self.problems, name), name in self.shared, self.size)

@@ -272,7 +272,7 @@ class Objective(eqx.Module):
         anchor = self.anchor(problem, logits, reference)
         weights = policy.weights(logits, anchor.peak)
         if problem.transitions is not None and self.normalize_by_std is True:
-            mass = policy.visits(problem, weights.probabilities())[:, None] * weights.probabilities()
+            mass = _visits(problem, weights.probabilities())[:, None] * weights.probabilities()
             gradient = self.gradient_at(problem, logits, weights, reference, anchor)
             return jnp.where(mass > 0, gradient / jnp.where(mass > 0, mass, 1), 0)
         signal = self._signal(problem, logits, weights, reference, anchor)
@@ -281,7 +281,7 @@ class Objective(eqx.Module):
             assert reference is not None
             pull = along(self.kl, logits) * jnp.expm1(reference - policy.normalize(logits))
             if problem.transitions is not None:
-                ahead = policy.visits(problem, jnp.exp(reference)) / policy.visits(problem, weights.probabilities())
+                ahead = _visits(problem, jnp.exp(reference)) / _visits(problem, weights.probabilities())
                 pull = ahead[:, None] * pull
             signal += pull
         return signal
@@ -370,6 +370,12 @@ def _moments(
     mean = policy.mean(problem, values)
     squares = reduction.add(1, probabilities, (reward - along(mean, reward)) ** 2)[:, 0]
     return values, mean, _root(squares)
+
+
+def _visits(problem: Problem, probabilities: Float[Array, "P K *lanes"]) -> Float[Array, " P *lanes"]:
+    visits = policy.visits(problem, probabilities)
+    assert visits is not None  # with transitions they are always told
+    return visits
 
 
 def _root(squares: Array) -> Array:

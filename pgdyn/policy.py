@@ -151,7 +151,10 @@ def kernel(problem: Problem, params: Float[Array, "..."] | None = None) -> Float
 
 def tangent_features(problem: Problem, params: Float[Array, " D"]) -> Float[Array, "P K D"]:
     """Phi: the features of a linear policy, and of a network dz/dtheta at `params`, before the temperature."""
-    return problem.features if problem.network is None else problem.network.jacobian(params)
+    if problem.network is not None:
+        return problem.network.jacobian(params)
+    assert problem.features is not None
+    return problem.features
 
 
 def visits(problem: Problem, probabilities: Float[Array, "P K *lanes"]) -> Float[Array, " P *lanes"] | None:
@@ -306,7 +309,8 @@ def natural_direction(
     weights = visits(problem, jnp.exp(log_policy))
     weights = jnp.ones_like(signal[:, 0]) if weights is None else weights
     temperature = jnp.ones((), signal.dtype) if temperature is None else temperature
-    features = problem.features if params is None else tangent_features(problem, params)
+    features = tangent_features(problem, params) if params is not None else problem.features
+    assert features is not None
     own = [-1 if lanes else None for lanes in (features.ndim > 3, temperature.ndim > 0)]
     solve = _least_squares
     for _ in signal.shape[2:]:

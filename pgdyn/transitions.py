@@ -143,7 +143,8 @@ class Transitions:
 
     def unreachable(self, start: np.ndarray) -> np.ndarray:
         """Decision points that no episode comes to whose start has weights `start` [..., P]."""
-        reached = np.append((np.asarray(start) > 0).reshape(-1, self.num_points).any(axis=0)[self.order], False)
+        begun = np.any(np.asarray(start).reshape(-1, self.num_points) > 0, axis=0)
+        reached = np.append(np.asarray(begun)[self.order], False)
         for level in self.levels:
             reached[level.start : level.stop] |= reached[level.before // self.num_actions].any(axis=1)
         return np.sort(self.order[~reached[:-1]])

@@ -12,7 +12,7 @@ one step pi = ref exp(r_phi / kl) / Z and dE[r_primary]/dphi_3 = Cov_pi(r_primar
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -125,7 +125,8 @@ def _climb(
         phi, memory = state
         value, slope = jax.value_and_grad(loss)(phi)
         updates, memory = optimizer.update(slope, memory, phi)
-        return (phi + updates, memory), (phi, -value)
+        ahead: Any = optax.apply_updates(phi, updates)
+        return (ahead, memory), (phi, -value)
 
     (phi, _), (path, values) = jax.lax.scan(step, (start, optimizer.init(start)), None, length=steps)
     end = _optimum(problem, main, extra, phi, weight)

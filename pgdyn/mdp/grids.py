@@ -83,7 +83,7 @@ def gridworld(
     for t in range(len(times) - 1):
         here, there = slice(bounds[t], bounds[t + 1]), slice(bounds[t + 1], bounds[t + 2])
         chance[here, :, there] = arrivals[cells[here]][:, :, cells[there]]
-    paid = [None if table is None else (arrivals @ table.reshape(-1))[cells] for table in (truth, proxy)]
+    paid: list[Any] = [None if table is None else (arrivals @ table.reshape(-1))[cells] for table in (truth, proxy)]
     successors: Any = chance
     if slip == 0:
         successors = np.where(chance.any(axis=2), chance.argmax(axis=2), -1)

@@ -99,7 +99,7 @@ def run(solution: Solution, output_names: Sequence[str] | None = None) -> Figure
 
 def _whole_outputs(solution: Solution, policy: np.ndarray) -> tuple[np.ndarray, list[str]] | None:
     """The probabilities [S, 1, M] of a sequence's whole outputs and their names; None where they are too many."""
-    problem = solution.problem
+    problem: Any = solution.problem
     if problem.transitions is None or episodes.count_paths(problem) > _MAX_EPISODES:
         return None
     ways = episodes.paths(problem)
