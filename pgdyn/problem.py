@@ -177,8 +177,8 @@ class Problem(eqx.Module):
     ) -> Problem:
         """A policy with logits `logits(params) / temperature`: a neural network, or any other differentiable function.
 
-        A flow needs logits whose derivative is continuous (tanh, gelu): where it jumps, as with relu, the adaptive solver
-        may spend its step budget. Ascents take any.
+        A flow needs logits whose derivative is continuous (tanh, gelu): where it jumps, as with relu, the adaptive
+        solver may spend its step budget. Ascents take any.
 
         Args:
             logits: takes the tree of parameters and gives [P, K].

@@ -22,6 +22,7 @@ class Scale:
         standard: sizes N of the standard case.
         wide: N with K = 64.
         linear: N with features.
+        trees: N trees of 31 decision points with two outputs each.
         hitting: N with a target.
         easy: random problems among which plateau problems are mixed.
         plateaus: plateau problems of each of three kinds.
@@ -38,6 +39,7 @@ class Scale:
     standard: tuple[int, ...]
     wide: int
     linear: int
+    trees: int
     hitting: int
     easy: int
     plateaus: int
@@ -55,6 +57,7 @@ FULL = Scale(
     standard=(10_000, 100_000),
     wide=10_000,
     linear=1_000,
+    trees=10_000,
     hitting=10_000,
     easy=10_000,
     plateaus=10,
@@ -70,6 +73,7 @@ QUICK = Scale(
     standard=(400, 1_000),
     wide=100,
     linear=20,
+    trees=40,
     hitting=400,
     easy=400,
     plateaus=2,
@@ -87,6 +91,7 @@ GPU = Scale(
     standard=(10_000, 100_000, 1_000_000),
     wide=100_000,
     linear=10_000,
+    trees=100_000,
     hitting=100_000,
     easy=100_000,
     plateaus=10,
@@ -173,6 +178,11 @@ def _linear(scale: Scale, shared: bool) -> list[Batch]:
     return [Batch(Workload(f"linear, {'shared' if shared else 'own'} features", problems), peers)]
 
 
+def _trees(scale: Scale) -> list[Batch]:
+    peers = {ENGINE: decades(6, 7), TSIT5: decades(7, 8), DOPRI8: decades(6, 8)}
+    return [Batch(Workload("tree, 31 decision points", workloads.trees(scale.trees), t1=100.0), peers)]
+
+
 def _hitting(scale: Scale) -> list[Batch]:
     problems = workloads.standard(scale.hitting)
     target = workloads.climb_targets(problems)
@@ -212,6 +222,7 @@ CASES: dict[str, Callable[[Scale], list[Batch]]] = {
     "wide": _wide,
     "linear-shared": lambda scale: _linear(scale, shared=True),
     "linear-own": lambda scale: _linear(scale, shared=False),
+    "trees": _trees,
     "hitting": _hitting,
     "tails": _tails,
     "scaling": _scaling,

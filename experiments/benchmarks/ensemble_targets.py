@@ -42,6 +42,7 @@ CPU_SPEEDUPS = (
     Speedup("wide", "best diffrax", DIFFRAX, 5),
     Speedup("linear-shared", "best diffrax", DIFFRAX, 5),
     Speedup("linear-own", "best diffrax", DIFFRAX, 5),
+    Speedup("trees", "best diffrax", DIFFRAX, 5),
     # For comparison.
     Speedup("standard-1e4", "best of all", ANY, 0),
     Speedup("standard-1e5", "best of all", ANY, 0),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -37,6 +38,8 @@ def value_gradient(problem: Problem, params: Any, late: bool) -> Any:
     features = problem.features
     logits = params if features is None else features @ params
     policy = jax.nn.softmax(logits, axis=-1)
+    if problem.transitions is not None:
+        return tree_gradient(problem, policy)
     reward = problem.proxy_reward
     if late:
         mode = jnp.argmax(logits, axis=-1, keepdims=True)
@@ -44,6 +47,32 @@ def value_gradient(problem: Problem, params: Any, late: bool) -> Any:
     value = jnp.sum(policy * reward, axis=-1, keepdims=True)
     gradient = problem.prompt_weights[:, None] * policy * (reward - value)
     return gradient if features is None else jnp.einsum("pkd,pk->d", features, gradient)
+
+
+def tree_gradient(problem: Problem, policy: Any) -> Any:
+    """d(mean return)/d logits of a complete tree of tokens whose prefixes stand level by level.
+
+    Example:
+        >>> from pgdyn import mdp
+        >>> tree_gradient(mdp.tree(2, 2, [0, 0, 0, 1]), jax.numpy.full((3, 2), 0.5)).tolist()
+        [[-0.125, 0.125], [0.0, 0.0], [-0.125, 0.125]]
+    """
+    points, tokens = policy.shape
+    bounds = [0, 1]
+    while bounds[-1] < points:
+        bounds.append(1 + tokens * bounds[-1])
+    levels = [slice(first, last) for first, last in itertools.pairwise(bounds)]
+    worth, values = [], jnp.zeros((tokens * policy[levels[-1]].shape[0],))
+    for level in reversed(levels):
+        worth.append(problem.proxy_reward[level] + values.reshape(-1, tokens))
+        values = jnp.sum(policy[level] * worth[-1], axis=-1)
+    visits, gradient = jnp.ones((1,)), []
+    for level, own in zip(levels, reversed(worth), strict=True):
+        advantage = own - jnp.sum(policy[level] * own, axis=-1, keepdims=True)
+        flow = visits[:, None] * policy[level]
+        gradient.append(flow * advantage)
+        visits = flow.reshape(-1)
+    return jnp.concatenate(gradient)
 
 
 def prepare(solver: diffrax.AbstractAdaptiveSolver) -> Callable[[Workload], Solve]:

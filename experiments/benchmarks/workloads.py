@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pgdyn import Batch
+from pgdyn import Batch, mdp
 
 STANDARD_TIME = 5000.0
 LATE_TIME = 1e15
@@ -44,6 +44,22 @@ def standard(size: int, outputs: int = 5, seed: int = 0) -> Batch:
     reward = rng.uniform(-1, 1, (size, 1, outputs))
     weights = np.exp(logits)
     return Batch.tabular(weights / weights.sum(-1, keepdims=True), reward)
+
+
+def trees(size: int, vocabulary: int = 2, length: int = 5) -> Batch:
+    """[size] trees of tokens: one right output of reward 1, proxies of whole outputs uniform in [-1, 1].
+
+    Example:
+        >>> trees(3).true_reward.shape
+        (3, 31, 2)
+    """
+    rng = np.random.default_rng(0)
+    outputs = vocabulary**length
+    problem = mdp.tree(vocabulary, length, np.eye(outputs)[0])
+    proxies = np.zeros((size, *problem.true_reward.shape))
+    last = outputs // vocabulary
+    proxies[:, -last:] = rng.uniform(-1, 1, (size, last, vocabulary))
+    return Batch.sharing(problem, proxy_reward=proxies, initial_params=rng.standard_normal(proxies.shape))
 
 
 def linear(size: int, prompts: int, outputs: int, width: int, *, shared: bool) -> Batch:

@@ -12,19 +12,21 @@ one step pi = ref exp(r_phi / kl) / Z and dE[r_primary]/dphi_3 = Cov_pi(r_primar
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jaxtyping import Array, Float
 
 from pgdyn import policy, validate
 from pgdyn.mdp.rewards import soft_values
 from pgdyn.problem import Problem, require_single
 from pgdyn.validate import Numbers
+
+if TYPE_CHECKING:
+    import optax
 
 
 class Alignment(NamedTuple):
@@ -100,6 +102,8 @@ def align(
     main, extra = _tables(problem, primary, auxiliary)
     weight = validate.scalar("kl", kl, positive=True)
     count = validate.count("steps", steps, minimum=1)
+    import optax  # a part of the time that pgdyn takes to import, and only this needs it here
+
     optimizer = optax.adam(0.05) if outer is None else outer
     phi = jnp.asarray(validate.as_floats("start", start), main.dtype)
     if phi.shape != (2,):
@@ -125,8 +129,8 @@ def _climb(
         phi, memory = state
         value, slope = jax.value_and_grad(loss)(phi)
         updates, memory = optimizer.update(slope, memory, phi)
-        ahead: Any = optax.apply_updates(phi, updates)
-        return (ahead, memory), (phi, -value)
+        moved: Any = updates
+        return (phi + moved, memory), (phi, -value)
 
     (phi, _), (path, values) = jax.lax.scan(step, (start, optimizer.init(start)), None, length=steps)
     end = _optimum(problem, main, extra, phi, weight)
