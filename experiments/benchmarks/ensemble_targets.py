@@ -54,7 +54,6 @@ GPU_SPEEDUPS = (Speedup("standard-1e6", "best diffrax", DIFFRAX, 20),)
 NOT_HERE = [
     line(case, target, bound, verdict="not measured", note=note)
     for case, target, bound, note in (
-        ("trees", "best diffrax, 31 decision points x 2, N = 10,000: times as fast", ">= 5", "not built yet"),
         ("exact", "exact solution beside the engine, K = 5 and 64: times as fast", ">= 3, >= 5", "not built yet"),
         ("tests", "make test on two cores, s", "< 480", "time make test"),
     )

@@ -26,6 +26,7 @@ def numpy_field(problem: Problem) -> tuple[np.ndarray, Callable[..., np.ndarray]
     features = None if problem.features is None else np.asarray(problem.features)
     shape = reward.shape
     flat = None if features is None else features.reshape(-1, features.shape[-1])
+    successors = None if problem.transitions is None else problem.transitions.successors
 
     def logits(y: np.ndarray) -> np.ndarray:
         return (y if flat is None else flat @ y).reshape(shape)
@@ -34,6 +35,8 @@ def numpy_field(problem: Problem) -> tuple[np.ndarray, Callable[..., np.ndarray]
         z = logits(y)
         policy = np.exp(z - z.max(-1, keepdims=True))
         policy /= policy.sum(-1, keepdims=True)
+        if successors is not None:
+            return sequence_gradient(policy, reward, successors, weights[:, 0]).ravel()
         # Measured from the likeliest output's: else advantages drown in rounding long before t = 1e15.
         relative = reward - np.take_along_axis(reward, z.argmax(-1, keepdims=True), -1)
         gradient = weights * policy * (relative - (policy * relative).sum(-1, keepdims=True))
@@ -45,6 +48,25 @@ def numpy_field(problem: Problem) -> tuple[np.ndarray, Callable[..., np.ndarray]
         return z - np.log(np.exp(z).sum(-1, keepdims=True))
 
     return np.asarray(problem.initial_params).ravel(), field, log_policy
+
+
+def sequence_gradient(policy: np.ndarray, reward: np.ndarray, successors: np.ndarray, start: np.ndarray) -> np.ndarray:
+    """d(mean return)/d logits [P, K], one decision point after the other.
+
+    Example:
+        >>> policy, reward = np.full((2, 2), 0.5), np.array([[0.0, 0.0], [1.0, 0.0]])
+        >>> sequence_gradient(policy, reward, np.array([[1, -1], [-1, -1]]), np.array([1.0, 0.0])).tolist()
+        [[0.125, -0.125], [0.125, -0.125]]
+    """
+    values, visits, worth = np.zeros(len(policy) + 1), start.copy(), np.empty_like(reward)
+    for s in reversed(range(len(policy))):
+        worth[s] = reward[s] + values[successors[s]]  # the last entry, which -1 names, is that of the end
+        values[s] = policy[s] @ worth[s]
+    for s in range(len(policy)):
+        for y, following in enumerate(successors[s]):
+            if following >= 0:
+                visits[following] += visits[s] * policy[s, y]
+    return visits[:, None] * policy * (worth - values[:-1, None])
 
 
 def prepare(workload: Workload) -> Solve:
