@@ -1,4 +1,7 @@
-"""How often the a-priori mechanism of a reward error predicts what training on it does, over random problems."""
+"""How often a reward error's effect is predicted before any training, over random problems.
+
+By the exact solution of the flow, and by the a-priori mechanism of the error.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,11 @@ import numpy as np
 import xarray
 
 from experiments.made_by import recorded
-from pgdyn import Batch, flow_many, validate
+from pgdyn import Batch, Flow, flow_many, validate
+from pgdyn.errors.categories import UNDECIDED
 from pgdyn.errors.categorize import compare
 from pgdyn.errors.mechanism import PREDICTED, causes
-from pgdyn.errors.report import UNDECIDED
+from pgdyn.errors.prediction import predict
 from pgdyn.solve import Progress
 
 
@@ -26,7 +30,7 @@ def run(
     max_steps: int = 65536,
     progress: Progress | None = None,
 ) -> xarray.Dataset:
-    """Simulates random problems with random errors: the category of each beside its a-priori mechanism.
+    """Simulates random problems with random errors: the category of each beside what was predicted.
 
     A problem has start logits normal with standard deviation `spread` and true rewards uniform in [-1, 1]; its error
     gives 1 to `most_changed` outputs, equally often, new rewards uniform in [-1, 1]. The target is half way between the
@@ -45,7 +49,8 @@ def run(
 
     Returns:
         Over "problem": `category` ("undecided" where a flow broke off before its time was known), `mechanism`,
-        `predicted`, `speedup` (nan where undecided), `changed` (outputs changed), `heaviest_error` (the change of the
+        `mechanism_category` (which it implies), `predicted` and `predicted_speedup` (by the exact solution), `speedup`
+        (nan where undecided), `changed` (outputs changed), `heaviest_error` (the change of the
         reward of the output whose type is the mechanism; nan for "none") and the rewards and initial policies.
 
     Raises:
@@ -54,7 +59,7 @@ def run(
     count = validate.count("count", count, minimum=1)
     outputs = validate.count("outputs", outputs, minimum=3)
     most = validate.count("most_changed", most_changed, minimum=1)
-    policy, truth, proxy, goal, changed = _draw(count, outputs, most, spread, np.random.default_rng(seed))
+    policy, truth, proxy, goal, changed = draw_problems(count, outputs, most, spread, np.random.default_rng(seed))
     truths = Batch.tabular(policy[:, None], truth[:, None])
     proxies = truths.replace(proxy_reward=proxy[:, None])
     solutions = [
@@ -62,6 +67,7 @@ def run(
         for batch, before in ((truths, 0), (proxies, count))
     ]
     category, speedup = compare(solutions[0], solutions[1], tolerance)
+    told = predict(truths, proxies, Flow(t1=t1, target=goal), tolerance)
     cause = causes(proxies, goal)
     error = np.take_along_axis(proxy - truth, cause.output[:, None], axis=1)[:, 0]
     described = {"units": "1", "long_name": "time on the truth / time on the proxy"}
@@ -70,7 +76,17 @@ def run(
         {
             "category": ("problem", category.astype(object), {"long_name": "simulated category"}),
             "mechanism": ("problem", cause.mechanism.astype(object), {"long_name": "a-priori mechanism"}),
-            "predicted": ("problem", np.array([PREDICTED[name] for name in cause.mechanism], dtype=object)),
+            "mechanism_category": (
+                "problem",
+                np.array([PREDICTED[name] for name in cause.mechanism], dtype=object),
+                {"long_name": "category that the mechanism implies"},
+            ),
+            "predicted": ("problem", told.category, {"long_name": "category by the exact solution"}),
+            "predicted_speedup": (
+                "problem",
+                told.speedup,
+                {"units": "1", "long_name": "speed-up, exact"},
+            ),
             "speedup": ("problem", np.where(category == UNDECIDED, np.nan, speedup), described),
             "changed": ("problem", changed, {"units": "1", "long_name": "outputs with a wrong reward"}),
             "heaviest_error": ("problem", np.where(cause.output < 0, np.nan, error), {"units": "reward"}),
@@ -88,7 +104,10 @@ def _shifted(progress: Progress | None, before: int, total: int) -> Progress | N
     return None if progress is None else lambda ended, _: progress(before + ended, total)
 
 
-def _draw(count: int, outputs: int, most: int, spread: float, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
+def draw_problems(
+    count: int, outputs: int, most: int, spread: float, rng: np.random.Generator
+) -> tuple[np.ndarray, ...]:
+    """Initial policies [N, K], true and proxy rewards [N, K], targets [N] and how many outputs are changed [N]."""
     kept, have = [], 0
     while have < count:
         logits = spread * rng.normal(size=(count, outputs))

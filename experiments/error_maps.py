@@ -17,7 +17,7 @@ from experiments import controlled_problems as paper
 from experiments import feature_similarity, grids
 from experiments.made_by import recorded
 from pgdyn import Batch, Problem, categorize, flow_many, validate
-from pgdyn.errors.categorize import compare_times
+from pgdyn.errors.categories import compare_times
 from pgdyn.errors.perturb import SingleOutput
 from pgdyn.solve import Progress
 from pgdyn.theory import corner_laws, reward_errors

@@ -19,7 +19,7 @@ from experiments import controlled_problems as paper
 from experiments import grids
 from experiments.made_by import recorded
 from pgdyn import Batch, validate
-from pgdyn.errors.categorize import classify, compare_times
+from pgdyn.errors.categories import classify, compare_times
 from pgdyn.errors.mechanism import PREDICTED, causes
 
 RARE = 1e-8
@@ -81,10 +81,11 @@ def run(
         atol: absolute tolerance of the flows.
 
     Returns:
-        Over "type": `label`, `mechanism` (a priori), `predicted`, `category` (simulated), `speedup`, `true_reward`,
-        `proxy_reward` [type, output], `changed_output`; over ("type", "training_reward"): `hitting_time`, and along
-        "time" also what else a `Solution` holds. With "other_" in front, category and speed-up of the same proxy in
-        the other setting (none for types that need a mediocre output).
+        Over "type": `label`, `mechanism` (a priori) and the `mechanism_category` that it implies, `category`
+        (simulated), `speedup`, `true_reward`, `proxy_reward` [type, output], `changed_output`; over
+        ("type", "training_reward"): `hitting_time`, and along "time" also what else a `Solution` holds. With "other_"
+        in front, category and speed-up of the same proxy in the other setting (none for types that need a mediocre
+        output).
 
     Raises:
         ValueError: on an empty list or settings out of range.
@@ -112,7 +113,7 @@ def run(
         .assign(
             label=("type", paper.labels([one.label for one in types]), {"long_name": "the paper's table"}),
             mechanism=("type", found, {"long_name": "a-priori mechanism"}),
-            predicted=("type", paper.labels([PREDICTED[name] for name in found])),
+            mechanism_category=("type", paper.labels([PREDICTED[name] for name in found])),
             category=("type", category[0].astype(object), {"long_name": "simulated category"}),
             speedup=("type", speedup[0], {"units": "1", "long_name": "time on the truth / time on the proxy"}),
             other_category=("type", np.where(alone, category[1], "").astype(object)),

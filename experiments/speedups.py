@@ -20,7 +20,7 @@ from pgdyn.validate import Numbers
 
 @recorded
 def run(
-    errors: int = 30_000,
+    errors: int = 100_000,
     *,
     initial_policy: Numbers = paper.INITIAL_POLICIES[0],
     true_reward: Numbers = paper.TRUE_REWARD,

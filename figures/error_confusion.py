@@ -28,7 +28,7 @@ _FEW = 30  # errors; shares of fewer are pale
 def draw(dataset: xarray.Dataset) -> Figure:
     """Shares of the simulated categories within each mechanism, of `experiments.error_confusion.run`'s dataset."""
     mechanism, category = dataset["mechanism"].values, dataset["category"].values
-    predicted = {row: dataset["predicted"].values[mechanism == row][:1] for row in _ORDER}
+    implied = {row: dataset["mechanism_category"].values[mechanism == row][:1] for row in _ORDER}
     rows = [row for row in _ORDER if (mechanism == row).any()]
     figure = Figure(figsize=(style.WIDTH, 0.9 + 0.48 * len(rows)), layout="constrained")
     axes = figure.subplots()
@@ -49,7 +49,7 @@ def draw(dataset: xarray.Dataset) -> Figure:
             f"{len(own):,}", (1, place), (5, 0), textcoords="offset points", ha="left", va="center", size=8.5,
             annotation_clip=False,
         )  # fmt: skip
-    axes.set_yticks(range(len(rows)), [f"{row}\n(predicts {predicted[row][0]})" for row in rows])
+    axes.set_yticks(range(len(rows)), [f"{row}\n(implies {implied[row][0]})" for row in rows])
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_xlim(0, 1)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
@@ -57,11 +57,13 @@ def draw(dataset: xarray.Dataset) -> Figure:
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
     handles = [Patch(color=_COLORS[name]) for name in _CATEGORIES]
-    agreement = float(np.mean(category == dataset["predicted"].values))
+    agreement = float(np.mean(category == dataset["mechanism_category"].values))
     figure.legend(handles, _CATEGORIES, loc="outside upper center", ncols=3, frameon=False)
     axes.annotate(
         "errors", (1, 1), (5, 3), xycoords="axes fraction", textcoords="offset points", ha="left", va="bottom",
         size=8.5, color=palette.INK,
     )  # fmt: skip
-    axes.set_title(f"{len(category):,} random errors; {agreement:.1%} as predicted", size=9.5, loc="left")
+    exact = float(np.mean(category == dataset["predicted"].values))
+    words = f"{len(category):,} random errors; {agreement:.1%} as their type implies, {exact:.2%} as the exact solution"
+    axes.set_title(words, size=9.5, loc="left")
     return figure

@@ -81,7 +81,7 @@ def _findings(name: str, one: xarray.Dataset) -> str:
     before, after = (float(one[reward][changed]) for reward in ("true_reward", "proxy_reward"))
     words = f"{_WORDS.get(name, 'one reward is wrong')}, {_number(before)} → {_number(after)}.  "
     words += f"Simulated: {one['category'].values}, {speed_text(float(one['speedup']))}.  "
-    return words + f"A priori: {one['mechanism'].values}, so {one['predicted'].values}."
+    return words + f"A priori: {one['mechanism'].values}, so {one['mechanism_category'].values}."
 
 
 def speed_text(speedup: float) -> str:

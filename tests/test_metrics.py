@@ -101,12 +101,19 @@ def test_zero_probability_takes_no_part():
     assert float(got) == 1.0
 
 
+def test_a_log_probability_may_be_0():
+    """An output that is certain, beside one of probability e^-1: both items weigh 1 and 1/e."""
+    found = metrics.weighted_accuracy([[1.0, 0.0]], [[0.0, 1.0]], [[0.0, -1.0]], [[0.0, 0.0]])
+    assert float(found) == pytest.approx(1 / (1 + np.exp(-1)), rel=1e-12)
+
+
 @pytest.mark.parametrize(
     ("sentence", "name", "arguments", "options"),
     [
         ("chosen has shape (2,) and rejected (2,); both must be [prompts, pairs]", "accuracy", ([1, 2], [1, 2]), {}),
         ("chosen has shape (1, 2) and rejected (1, 1); both", "accuracy", ([[1, 2]], [[1]]), {}),
         ("with one_vs_many they must be [prompts] and", "accuracy", ([[1]], [[1]]), {"one_vs_many": True}),
+        ("rejected (2, 1); with one_vs_many they", "accuracy", ([1], [[1], [0]]), {"one_vs_many": True}),
         ("one_vs_many is 'yes'; it must be one of False, True", "accuracy", ([[1]], [[1]]), {"one_vs_many": "yes"}),
         ("rejected[0, 1] is nan", "accuracy", ([[1, 2]], [[1, np.nan]]), {}),
         ("chosen[0, 0] is True", "accuracy", ([[True]], [[1]]), {}),

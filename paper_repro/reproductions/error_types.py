@@ -18,7 +18,7 @@ def _label_claim(one: error_types.ErrorType) -> Claim:
     def check(dataset: xarray.Dataset) -> Finding:
         row = dataset.sel(type=one.name)
         mechanism, category = str(row["mechanism"].values), str(row["category"].values)
-        good = mechanism == one.name and category == one.label == str(row["predicted"].values)
+        good = mechanism == one.name and category == one.label == str(row["mechanism_category"].values)
         found = f"a priori {mechanism}; simulated {category}, {figures.error_types.speed_text(float(row['speedup']))}"
         return Finding(one.label, found, "", Verdict.passed if good else Verdict.failed)
 

@@ -37,7 +37,7 @@ REPRODUCTION = Reproduction(
     name="speedups",
     title="Speed-ups of reward errors, foretold",
     summary=(
-        "30,000 errors on the controlled problem with π₀(y*) = 0.05: normal noise of a random strength on every "
+        "100,000 errors on the controlled problem with π₀(y*) = 0.05: normal noise of a random strength on every "
         "reward. The time to a true value of 0.9 by one root and one quadrature each, beside the integrated flow."
     ),
     experiment=speedups.run,

@@ -41,9 +41,10 @@ def categorize(
     """Try families of reward errors: which help, which harm, and why.
 
     Each erroneous proxy is trained on by gradient flow and compared with training on the true reward: the time at which
-    the true value first reaches the target, or where neither arrives, the true value at the end. A proxy_reward in the
-    problem file that differs from the true reward is tried as well. The exit code is 1 if a flow breaks off or the
-    files cannot be written.
+    the true value first reaches the target, or where neither arrives, the true value at the end. Beside that stand two
+    predictions made before any simulation, by the exact solution of the flow and by the type of the error. A
+    proxy_reward in the problem file that differs from the true reward is tried as well. The exit code is 1 if a flow
+    breaks off or the files cannot be written.
     """
     output.require_writable(out, overwrite, _FILES)
 
@@ -138,6 +139,7 @@ def _fill(folder: pathlib.Path, problem: Problem, report: Report, groups: dict[s
     labels = [(name, group.label(i)) for name, group in groups.items() for i in range(len(group))]
     family, label = np.array(labels, dtype=object).T
     dataset = report.to_dataset().assign_coords(family=("error", family), label=("error", label))
-    columns = ["family", "label", "category", "speedup", "mechanism", "predicted", "times", "values"]
+    columns = ["family", "label", "category", "speedup", "predicted", "predicted_speedup", "predicted_by"]
+    columns += ["mechanism", "mechanism_category", "times", "values"]
     dataset[columns].to_dataframe()[columns].to_csv(folder / "errors.csv", index_label="error")
     output.save(folder, "errors", dataset, plot.errors(report, groups), problem)

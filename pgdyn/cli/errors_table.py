@@ -9,12 +9,13 @@ import pandas
 from rich.table import Table
 
 from pgdyn.cli import tables
+from pgdyn.errors.categories import UNDECIDED
 from pgdyn.errors.perturb import Errors
-from pgdyn.errors.report import UNDECIDED, Report
+from pgdyn.errors.report import EXACT, MECHANISM, Report
 
 # Parameters whose order means nothing: errors that differ in them alone are counted, not listed.
 _UNORDERED = ("draw", "subset")
-_WORDS = ("category", "mechanism", "predicts")
+_WORDS = ("category", "mechanism", "implies", "prediction")
 
 
 def show(report: Report, groups: Mapping[str, Errors], *, title: str) -> None:
@@ -41,13 +42,29 @@ def show(report: Report, groups: Mapping[str, Errors], *, title: str) -> None:
         console.print(_family(name, group, report, slice(start, start + len(group))))
         start += len(group)
     counts = report.confusion()
-    columns = ("mechanism", "predicts", *map(str, counts.columns))
+    columns = ("mechanism", "implies", *map(str, counts.columns))
     table = tables.table(*columns, left=_WORDS, title="mechanism against simulation")
-    for (mechanism, predicted), row in counts.iterrows():  # pyright: ignore[reportGeneralTypeIssues]
+    for (mechanism, implied), row in counts.iterrows():  # pyright: ignore[reportGeneralTypeIssues]
         if row.sum():
-            table.add_row(str(mechanism), str(predicted), *(str(int(count)) for count in row))
+            table.add_row(str(mechanism), str(implied), *(str(int(count)) for count in row))
     console.print(table)
-    console.print(f"the mechanism predicts {report.agreement:.0%} of the simulated categories")
+    console.print(_scores(report))
+
+
+def _scores(report: Report) -> Table:
+    """How many of the simulated categories each prediction tells, beside the commonest category as the only answer."""
+    table = tables.table("prediction", "errors", "right", left=_WORDS, title="predicted before any simulation")
+    decided = report.category != UNDECIDED
+    for name, words in ((EXACT, "by the exact solution"), (MECHANISM, "by the mechanism, having no exact solution")):
+        own = decided & (report.predicted_by == name)
+        if own.any():
+            right = float(np.mean(report.category[own] == report.predicted[own]))
+            table.add_row(words, str(int(own.sum())), f"{right:.1%}")
+    if decided.any():
+        answer, share = report.majority
+        for words, right in (("by the mechanism", report.mechanism_agreement), (f"always {answer}", share)):
+            table.add_row(words, str(int(decided.sum())), f"{right:.1%}")
+    return table
 
 
 def _family(name: str, group: Errors, report: Report, rows: slice) -> Table:

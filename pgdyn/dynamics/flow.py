@@ -45,7 +45,8 @@ class Flow(eqx.Module):
         stop_at_target: whether the run ends at its hitting time.
         max_steps: solver steps after which a run breaks off, and says so in its result.
         solver: a diffrax adaptive solver, or "exact" for `pgdyn.exact`, where it covers the problem; None for
-            `diffrax.Dopri8()`. Batches have a solver of their own.
+            `diffrax.Dopri8()`. Batches have a solver of their own. There is no "auto": at equal error integration was
+            the faster one for 5, 64 and 1000 outputs (experiments/benchmarks/results/exact_solution.csv).
         adjoint: how derivatives are taken through one run; None for `diffrax.RecursiveCheckpointAdjoint()`, which
             serves `jax.grad`. Use `diffrax.ForwardMode()` for `jax.jvp` and `jax.jacfwd`.
 

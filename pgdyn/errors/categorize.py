@@ -1,17 +1,13 @@
-r"""Which reward errors harm, which are benign and which help: by simulation, beside what their mechanism predicts.
+"""Which reward errors harm, which are benign and which help: by simulation, beside what was predicted.
 
-For each erroneous proxy the gradient flow on it is compared with the flow on the ground truth. With T and T_0 the times
-at which they first bring the true value to the target, and tolerance delta,
+For each erroneous proxy the gradient flow on it is compared with the flow on the ground truth, by the rules of
+`pgdyn.errors.categories`. Two predictions made before any simulation stand beside the simulated category:
 
-    beneficial   T_0 / T > 1 + delta      (T_0 infinite and T finite included)
-    harmful      T / T_0 > 1 + delta      (T infinite and T_0 finite included)
-    benign       otherwise.
+    by the exact solution   the same rules, applied to the exact times to the target (`pgdyn.errors.prediction`)
+    by the mechanism        what the paper's type of the error implies (`pgdyn.errors.mechanism`)
 
-Where neither arrives before t1, or both start at the target, the true values at t1 decide: beneficial or harmful where
-they differ by more than delta times the range of the true reward. A category is "undecided" where a flow broke off
-before these rules could tell.
-
-Categories: arXiv 2604.25872; the a-priori mechanisms are in `pgdyn.errors.mechanism`.
+The first is what is predicted where the flows have an exact solution, the second elsewhere. A category is "undecided"
+where a flow broke off before the rules could tell.
 """
 
 from __future__ import annotations
@@ -26,8 +22,10 @@ from jax.typing import ArrayLike
 from pgdyn import validate
 from pgdyn.batch import Batch
 from pgdyn.dynamics.flow import MANY, Flow
+from pgdyn.errors.categories import UNDECIDED, classify, compare_times
 from pgdyn.errors.mechanism import CATEGORIES, PREDICTED, mechanisms
-from pgdyn.errors.report import UNDECIDED, Report
+from pgdyn.errors.prediction import predict
+from pgdyn.errors.report import EXACT, MECHANISM, Report
 from pgdyn.problem import Problem, require_single
 from pgdyn.solution import Result, Solution
 from pgdyn.solve import solve
@@ -56,7 +54,7 @@ def categorize(
     progress: Callable[[int, int], None] | None = None,
     **settings: Any,
 ) -> Report:
-    """Categories, speed-ups and mechanisms of erroneous proxies of one problem.
+    """Categories and speed-ups of erroneous proxies of one problem, simulated and predicted.
 
     Args:
         problem: one problem; its own proxy plays no part.
@@ -81,8 +79,10 @@ def categorize(
         >>> report = categorize(problem, [[1, -1, -1, -1, -1], [1, 0.8, 1.5, -1, -1]], t1=1e6, target=0.9)
         >>> report.category.tolist(), report.speedup.round(1).tolist()
         (['beneficial', 'harmful'], [2009.8, 0.0])
-        >>> report.mechanism.tolist()
-        ['escapes mediocrity', 'reward hacking']
+        >>> report.predicted.tolist(), report.predicted_speedup.round(1).tolist(), report.predicted_by.tolist()
+        (['beneficial', 'harmful'], [2009.8, 0.0], ['exact', 'exact'])
+        >>> report.mechanism.tolist(), report.mechanism_category.tolist()
+        (['escapes mediocrity', 'reward hacking'], ['beneficial', 'harmful'])
     """
     require_single(problem, "categorize")
     if settings.get("stop_at_target"):
@@ -99,11 +99,18 @@ def categorize(
     if not _is_known(baseline)[0]:
         found.category[_overtaken(baseline, trained.hitting_time, slack)] = CATEGORIES[2]
     mechanism = mechanisms(problem, proxies, target)
+    implied = np.array([PREDICTED[name] for name in mechanism.tolist()])
+    assert isinstance(batch, Batch)
+    told = predict(batch[:1], batch[1:], flow, slack)
+    by = np.where(told.category == UNDECIDED, MECHANISM, EXACT)
     return Report(
         category=found.category,
         speedup=found.speedup,
         mechanism=mechanism,
-        predicted=np.array([PREDICTED[name] for name in mechanism.tolist()]),
+        mechanism_category=implied,
+        predicted=np.where(by == EXACT, told.category, implied).astype(str),
+        predicted_speedup=told.speedup,
+        predicted_by=by,
         problem=problem,
         baseline=baseline,
         trained=trained,
@@ -139,60 +146,6 @@ def compare(baseline: Solution, trained: Solution, tolerance: float = 0.01) -> C
     width = np.ptp(truth, axis=(-2, -1))
     category = classify(*times, *values, tolerance, width, _is_known(base), _is_known(own))
     return Comparison(category, compare_times(*times))
-
-
-def compare_times(baseline: ArrayLike, times: ArrayLike) -> np.ndarray:
-    """T_0 / T: inf where only the proxy arrives, 0 where only the ground truth does, nan where no time tells.
-
-    Args:
-        baseline: T_0, inf for never; broadcasts with `times`.
-        times: T.
-
-    Example:
-        >>> compare_times(6.0, [2.0, 6.0, np.inf]).tolist(), compare_times(np.inf, [2.0, np.inf]).tolist()
-        ([3.0, 1.0, 0.0], [inf, nan])
-    """
-    base, own = np.asarray(baseline, float), np.asarray(times, float)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(np.isinf(own), np.where(np.isinf(base), np.nan, 0.0), base / own)
-
-
-def classify(
-    baseline_time: ArrayLike,
-    times: ArrayLike,
-    baseline_value: ArrayLike,
-    values: ArrayLike,
-    tolerance: float,
-    reward_range: ArrayLike,
-    baseline_known: ArrayLike = True,
-    known: ArrayLike = True,
-) -> np.ndarray:
-    """The categories of the module's rules, "undecided" where a flow broke off before they could tell.
-
-    Args:
-        baseline_time: T_0, inf for never; any shape that broadcasts with `times`, as all arrays here.
-        times: T.
-        baseline_value: true value at t1 of the flow on the ground truth.
-        values: those of the flows on proxies.
-        tolerance: delta.
-        reward_range: of the true reward.
-        baseline_known: whether the flow on the ground truth arrived or ran to t1.
-        known: whether the flow on the proxy did.
-
-    Example:
-        >>> classify(6.0, [2.0, 6.01, np.inf], 0.9, [0.95, 0.9, 0.1], 0.01, 2.0).tolist()
-        ['beneficial', 'benign', 'harmful']
-        >>> classify(np.inf, [np.inf, np.inf], 0.5, [0.51, 0.53], 0.01, 2.0).tolist()
-        ['benign', 'beneficial']
-    """
-    speedup = compare_times(baseline_time, times)
-    ranges = np.asarray(reward_range)
-    change = (np.asarray(values) - np.asarray(baseline_value)) / np.where(ranges > 0, ranges, 1.0)
-    harmful, benign, beneficial = CATEGORIES
-    by_time = np.select([speedup > 1 + tolerance, speedup < 1 / (1 + tolerance)], [beneficial, harmful], benign)
-    by_value = np.select([change > tolerance, change < -tolerance], [beneficial, harmful], benign)
-    category = np.where(np.isnan(speedup), by_value, by_time)
-    return np.where(np.logical_and(baseline_known, known), category, UNDECIDED)
 
 
 def _is_known(solution: Solution) -> np.ndarray:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pgdyn.dynamics.flow import Flow
+from pgdyn.errors.categories import UNDECIDED
 from pgdyn.errors.mechanism import CATEGORIES, MECHANISMS, PREDICTED
 from pgdyn.problem import Problem
 from pgdyn.solution import Solution
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     import pandas
     import xarray
 
-UNDECIDED = "undecided"
+EXACT, MECHANISM = "exact", "mechanism"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +31,11 @@ class Report:
             does, nan where neither does (or both start there). A flow that broke off before counts as one that does
             not; `result` tells.
         mechanism: [M], the a-priori type, of `pgdyn.errors.mechanism.MECHANISMS`.
-        predicted: [M], the category that the mechanism implies.
+        mechanism_category: [M], the category that the mechanism implies.
+        predicted: [M], the category predicted before any simulation: from exact times to the target where the flows
+            have an exact solution, else the one that the mechanism implies.
+        predicted_speedup: [M], from exact times, as `speedup`; nan also where there is no exact solution.
+        predicted_by: [M], which of the two told `predicted`: "exact" or "mechanism".
         problem: the problem.
         baseline: the flow on the ground truth, a `Solution` of one run.
         trained: the flows on the proxies, a `Solution` of M runs.
@@ -42,12 +47,17 @@ class Report:
         >>> report = pgdyn.categorize(problem, [[1, -1, -1, -1, -1], [1, 0.8, 1.5, -1, -1]], t1=1e6, target=0.9)
         >>> len(report), report.times.round(1).tolist(), report.agreement
         (2, [16.7, inf], 1.0)
+        >>> report.mechanism_agreement, report.majority
+        (1.0, ('harmful', 0.5))
     """
 
     category: np.ndarray
     speedup: np.ndarray
     mechanism: np.ndarray
+    mechanism_category: np.ndarray
     predicted: np.ndarray
+    predicted_speedup: np.ndarray
+    predicted_by: np.ndarray
     problem: Problem
     baseline: Solution
     trained: Solution
@@ -104,12 +114,27 @@ class Report:
 
     @property
     def agreement(self) -> float:
-        """The fraction of decided errors whose category is the predicted one."""
+        """The fraction of decided errors whose category is the predicted one; nan where none is decided."""
+        return self._share(self.predicted)
+
+    @property
+    def mechanism_agreement(self) -> float:
+        """The fraction of decided errors whose category is the one that their mechanism implies."""
+        return self._share(self.mechanism_category)
+
+    @property
+    def majority(self) -> tuple[str, float]:
+        """The commonest category of the decided errors, and its share: the score of always answering that."""
+        shares = [(self._share(np.full(len(self), name)), name) for name in CATEGORIES]
+        share, name = max(shares, key=lambda one: one[0])
+        return name, share
+
+    def _share(self, answers: np.ndarray) -> float:
         decided = self.category != UNDECIDED
-        return float(np.mean(self.category[decided] == self.predicted[decided])) if decided.any() else float("nan")
+        return float(np.mean(self.category[decided] == answers[decided])) if decided.any() else float("nan")
 
     def confusion(self) -> pandas.DataFrame:
-        """Counts of errors, a-priori mechanism (rows, with what they predict) by simulated category (columns)."""
+        """Counts of errors, a-priori mechanism (rows, with what they imply) by simulated category (columns)."""
         return confusion_table(self.mechanism, self.category)
 
     def to_dataset(self) -> xarray.Dataset:
@@ -137,6 +162,6 @@ def confusion_table(mechanism: np.ndarray, category: np.ndarray) -> pandas.DataF
     columns = [*CATEGORIES, *([UNDECIDED] if (category == UNDECIDED).any() else [])]
     counts = [[int(np.sum((mechanism == row) & (category == column))) for column in columns] for row in MECHANISMS]
     index = pandas.MultiIndex.from_tuples(
-        [(row, PREDICTED[row]) for row in MECHANISMS], names=["mechanism", "predicted"]
+        [(row, PREDICTED[row]) for row in MECHANISMS], names=["mechanism", "mechanism_category"]
     )
     return pandas.DataFrame(counts, index=index, columns=pandas.Index(columns, name="category"))

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 from numpy.polynomial import legendre
 
 from pgdyn.exact import plane, reach
@@ -29,6 +29,7 @@ _FOLDS, _FOLDS_UNEVEN = 4.0, 1.0  # that some x may change by in a panel, at its
 _SAFETY, _SHRINK, _GROWTH = 0.9, 0.1, 8.0
 _FLAT = 1e-14  # of the true reward's range: a value so near to the target cannot be told from it
 _NEWTON = 12  # steps on a polynomial
+_SLOTS, _AT_ONCE = 256, 3  # lanes that go side by side, and panels tried before others take the places of those over
 
 _points, _weights = legendre.leggauss(_NODES)
 _FRACTIONS, _WEIGHTS = (1 + _points) / 2, _weights / 2
@@ -109,83 +110,102 @@ def begin(prompts: Prompts, record: bool) -> Where:
 
 def go(prompts: Prompts, start: Where, end: Float[Array, " N"], goal: Float[Array, " N"] | None) -> Where:
     """Marches to the panel in which `end` lies, or in which V first reaches `goal`; stops where it cannot any more."""
+    lanes = start.time.size
+    start = start._replace(tried=jnp.zeros_like(start.tried))
+
+    def unfinished(where: Where) -> Array:
+        return jnp.any(_is_open(where))
+
+    if start.ends is not None or lanes <= _SLOTS:
+        return jax.lax.while_loop(unfinished, lambda where: _step(prompts, where, end, goal), start)
+
+    def some(where: Where) -> Where:
+        """A few panels of the first lanes that are still open, so that none waits for a longer one."""
+        (rows,) = jnp.nonzero(_is_open(where), size=_SLOTS, fill_value=lanes)
+        given = jax.tree.map(lambda leaf: leaf.at[..., rows].get(mode="clip"), (prompts, where, end, goal))
+        prompts_there, there, *numbers = given
+        there = jax.lax.fori_loop(0, _AT_ONCE, lambda _, own: _step(prompts_there, own, *numbers), there)
+        return jax.tree.map(lambda leaf, own: leaf.at[..., rows].set(own, mode="drop"), where, there)
+
+    return jax.lax.while_loop(unfinished, some, start)
+
+
+def _is_open(where: Where) -> Bool[Array, " N"]:
+    return ~where.over & (where.tried < MOST_TRIED)
+
+
+def _step(prompts: Prompts, where: Where, end: Array, goal: Array | None) -> Where:
+    """Tries a panel of every lane that is open."""
     alone, moves = prompts.gains.shape[0] == 1, prompts.moves
     width = jnp.max(prompts.true_reward, axis=(0, 1)) - jnp.min(prompts.true_reward, axis=(0, 1))
     uneven = jnp.any(prompts.gains < 0, axis=1)
     folds = jnp.where(uneven, _FOLDS_UNEVEN, _FOLDS)
-
-    def unfinished(where: Where) -> Array:
-        return jnp.any(~where.over & (where.tried < MOST_TRIED))
-
-    def step(where: Where) -> Where:
-        length = jnp.minimum(where.length, plane.next_crossing(prompts, where.base))
-        inner = nodes(prompts, where.base, length)
-        whole = length * jnp.tensordot(_WEIGHTS, inner.mass, axes=(0, 1))
-        last = length * jnp.max(jnp.abs(jnp.tensordot(_TO_LEGENDRE[-2:], inner.mass, axes=(1, 1))), axis=0)
-        miss = last / whole * last / (where.time[None] / prompts.rate + whole)
-        bad = moves & ~(miss <= _MISS)
-        factor = _SAFETY * (_MISS / jnp.maximum(miss, 1e-40)) ** (1 / (2 * _NODES))
-        factor = jnp.clip(jnp.where(jnp.isnan(factor), 0.0, factor), _SHRINK, _GROWTH)
-        duration = jnp.min(jnp.where(moves, whole * prompts.rate, jnp.inf), axis=0)
-        own = length if alone else part(prompts, where.base, length, inner.mass, duration)
-        there = plane.at(prompts, where.base, own)
-        value, rise = mean_value(prompts, there), slope(prompts, there)
-        # Where the best output has a negative gain a policy may come to rest, and then stays what it is.
-        resting = jnp.all(~moves | (uneven & there.at_rest), axis=0)
-        over, doubtful = (where.time + duration >= end) | resting, jnp.zeros_like(resting)
-        low, high = where.low, where.high
-        if goal is not None:
-            if alone:
-                at, between = _FRACTIONS, inner
-                span = own[0]
-            else:
-                at, span = np.linspace(0, 1, _NODES + 2)[1:-1], duration
-                parts = fractions(prompts, length, inner.mass, jnp.asarray(at)[:, None] * duration[None])
-                between = plane.at(prompts, where.base, jnp.minimum(parts * length[:, None], own[:, None]))
-            values = jnp.concatenate([where.value[None], mean_value(prompts, between), value[None]])
-            rises = jnp.concatenate([where.slope[None], slope(prompts, between), rise[None]]) * span[None]
-            at = np.concatenate([[0.0], at, [1.0]])
-            found = values[1:] >= goal[None]
-            hit, first = jnp.any(found, axis=0), jnp.argmax(found, axis=0)
-            near = goal[None] - jnp.maximum(values[:-1], values[1:]) <= _FLAT * width[None]
-            peaks = _peaks(values, rises, np.diff(at)[:, None])
-            before = ~hit[None] | (jnp.arange(len(at) - 1)[:, None] <= first[None])
-            doubtful = jnp.any(before & ~found & (peaks >= goal[None]) & ~near, axis=0)
-            low, high = (jnp.where(hit, jnp.asarray(edge)[first], 0.0) for edge in (at[:-1], at[1:]))
-            over = over | hit | (jnp.sum(prompts.weights * there.ceiling, axis=0) < goal)
-        refused = jnp.any(bad, axis=0) | doubtful
-        shorter = jnp.where(bad, length * jnp.minimum(factor, 0.5), jnp.where(doubtful[None], length / 4, length))
-        ended = where._replace(length=own, over=over, low=low, high=high)
-        scaling = reach.power_of_two(1 / jnp.min(there.x, axis=1))
-        went = where._replace(
-            time=where.time + duration,
-            base=jnp.minimum(there.x * scaling[:, None], plane.ABSENT),
-            scale=where.scale * scaling,
-            tau=where.tau + own / where.scale,
-            length=jnp.where(moves, jnp.minimum(length * factor, folds / there.pace), length) * scaling,
-            value=value,
-            slope=rise,
-            kept=where.kept + 1,
+    length = jnp.minimum(where.length, plane.next_crossing(prompts, where.base))
+    inner = nodes(prompts, where.base, length)
+    whole = length * jnp.tensordot(_WEIGHTS, inner.mass, axes=(0, 1))
+    last = length * jnp.max(jnp.abs(jnp.tensordot(_TO_LEGENDRE[-2:], inner.mass, axes=(1, 1))), axis=0)
+    miss = last / whole * last / (where.time[None] / prompts.rate + whole)
+    bad = moves & ~(miss <= _MISS)
+    factor = _SAFETY * (_MISS / jnp.maximum(miss, 1e-40)) ** (1 / (2 * _NODES))
+    factor = jnp.clip(jnp.where(jnp.isnan(factor), 0.0, factor), _SHRINK, _GROWTH)
+    duration = jnp.min(jnp.where(moves, whole * prompts.rate, jnp.inf), axis=0)
+    own = length if alone else part(prompts, where.base, length, inner.mass, duration)
+    there = plane.at(prompts, where.base, own)
+    value, rise = mean_value(prompts, there), slope(prompts, there)
+    # Where the best output has a negative gain a policy may come to rest, and then stays what it is.
+    resting = jnp.all(~moves | (uneven & there.at_rest), axis=0)
+    over, doubtful = (where.time + duration >= end) | resting, jnp.zeros_like(resting)
+    low, high = where.low, where.high
+    if goal is not None:
+        if alone:
+            at, between = _FRACTIONS, inner
+            span = own[0]
+        else:
+            at, span = np.linspace(0, 1, _NODES + 2)[1:-1], duration
+            parts = fractions(prompts, length, inner.mass, jnp.asarray(at)[:, None] * duration[None])
+            between = plane.at(prompts, where.base, jnp.minimum(parts * length[:, None], own[:, None]))
+        values = jnp.concatenate([where.value[None], mean_value(prompts, between), value[None]])
+        rises = jnp.concatenate([where.slope[None], slope(prompts, between), rise[None]]) * span[None]
+        at = np.concatenate([[0.0], at, [1.0]])
+        found = values[1:] >= goal[None]
+        hit, first = jnp.any(found, axis=0), jnp.argmax(found, axis=0)
+        near = goal[None] - jnp.maximum(values[:-1], values[1:]) <= _FLAT * width[None]
+        peaks = _peaks(values, rises, np.diff(at)[:, None])
+        before = ~hit[None] | (jnp.arange(len(at) - 1)[:, None] <= first[None])
+        doubtful = jnp.any(before & ~found & (peaks >= goal[None]) & ~near, axis=0)
+        low, high = (jnp.where(hit, jnp.asarray(edge)[first], 0.0) for edge in (at[:-1], at[1:]))
+        over = over | hit | (jnp.sum(prompts.weights * there.ceiling, axis=0) < goal)
+    refused = jnp.any(bad, axis=0) | doubtful
+    shorter = jnp.where(bad, length * jnp.minimum(factor, 0.5), jnp.where(doubtful[None], length / 4, length))
+    ended = where._replace(length=own, over=over, low=low, high=high)
+    scaling = reach.power_of_two(1 / jnp.min(there.x, axis=1))
+    went = where._replace(
+        time=where.time + duration,
+        base=jnp.minimum(there.x * scaling[:, None], plane.ABSENT),
+        scale=where.scale * scaling,
+        tau=where.tau + own / where.scale,
+        length=jnp.where(moves, jnp.minimum(length * factor, folds / there.pace), length) * scaling,
+        value=value,
+        slope=rise,
+        kept=where.kept + 1,
+    )
+    still = ~_is_open(where)
+    advanced = ~(still | refused | over)
+    if where.ends is not None and where.times is not None:
+        lanes, rows = jnp.arange(advanced.size), jnp.where(advanced, where.kept, MOST_KEPT)
+        went = went._replace(
+            ends=where.ends.at[rows, :, lanes].set(went.tau.T, mode="drop"),
+            times=where.times.at[rows, lanes].set(went.time, mode="drop"),
         )
-        still = where.over | (where.tried >= MOST_TRIED)
-        advanced = ~(still | refused | over)
-        if where.ends is not None and where.times is not None:
-            lanes, rows = jnp.arange(advanced.size), jnp.where(advanced, where.kept, MOST_KEPT)
-            went = went._replace(
-                ends=where.ends.at[rows, :, lanes].set(went.tau.T, mode="drop"),
-                times=where.times.at[rows, lanes].set(went.time, mode="drop"),
-            )
-        again = where._replace(length=shorter)
-        choices = ((still, where), (refused, again), (over, ended))
-        # The record is written lane by lane above.
-        new = went._replace(ends=None, times=None)
-        for condition, choice in reversed(choices):
-            choice = choice._replace(ends=None, times=None)
-            new = jax.tree.map(lambda a, b, c=condition: jnp.where(along(c, a), a, b), choice, new)
-        tried = jnp.where(still, where.tried, where.tried + 1)
-        return new._replace(tried=tried, ends=went.ends, times=went.times)
-
-    return jax.lax.while_loop(unfinished, step, start._replace(tried=jnp.zeros_like(start.tried)))
+    again = where._replace(length=shorter)
+    choices = ((still, where), (refused, again), (over, ended))
+    # The record is written lane by lane above.
+    new = went._replace(ends=None, times=None)
+    for condition, choice in reversed(choices):
+        choice = choice._replace(ends=None, times=None)
+        new = jax.tree.map(lambda a, b, c=condition: jnp.where(along(c, a), a, b), choice, new)
+    tried = jnp.where(still, where.tried, where.tried + 1)
+    return new._replace(tried=tried, ends=went.ends, times=went.times)
 
 
 def part(

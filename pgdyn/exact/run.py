@@ -19,7 +19,7 @@ from pgdyn.exact.reach import Prompts
 from pgdyn.objective import Objective, choose_objective
 from pgdyn.problem import Problem, require_single
 
-_CHUNK = 256  # problems of a batch that go together
+_CHUNK, _LONG = 256, 2048  # problems of a batch that go together: of few, and of many
 _LOOKS = 8  # at the true value between two ends of panels
 _HALVINGS = 64
 _FEW, _MANY = 8, 512
@@ -201,7 +201,7 @@ def _chunk(batch: Batch, objective: Objective, function: Callable[..., Any], num
 def _many(batch: Batch, objective: Objective, function: Callable[..., Any], numbers: np.ndarray) -> np.ndarray:
     """All problems, in chunks of one size so that no new N compiles anything, a chunk on each core."""
     count = len(batch)
-    size = min(_CHUNK, 1 << (count - 1).bit_length())
+    size = _LONG if count > _LONG else min(_CHUNK, 1 << (count - 1).bit_length())
     found: list[Any] = [None] * -(-count // size)
 
     def call(rows: np.ndarray, worker: int) -> Callable[[], Any]:

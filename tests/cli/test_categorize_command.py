@@ -47,6 +47,8 @@ def test_tables_and_files(capsys, tmp_path, problem_file, paper_problem):
     report = categorize(paper_problem, FAMILIES["swap"](paper_problem).proxy_rewards, t1=1e4, target=0.9)
     assert swaps["category"].tolist() == report.category.tolist()
     assert swaps["mechanism"].tolist() == report.mechanism.tolist()
+    assert swaps["predicted"].tolist() == report.predicted.tolist()
+    assert swaps["mechanism_category"].tolist() == report.mechanism_category.tolist()
     assert rows["category"].tolist() == dataset["category"].values.tolist()
     np.testing.assert_allclose(rows["speedup"], dataset["speedup"], rtol=1e-12)
     assert dataset.attrs["settings"]["target"] == pytest.approx(0.9)
@@ -56,6 +58,15 @@ def test_tables_and_files(capsys, tmp_path, problem_file, paper_problem):
     for part in ("proxy of the file", "single-output", "swap", "noise", "never reaches 0.9 within time 10000"):
         assert part in text
     assert "only the proxy arrives" in text and "mechanism against simulation" in text
+    # Both scores stand beside the commonest category.
+    scores = text[text.index("predicted before any simulation") :]
+    for words, score in (
+        ("by the exact solution", np.mean(rows["predicted"] == rows["category"])),
+        ("by the mechanism", np.mean(rows["mechanism_category"] == rows["category"])),
+        (f"always {rows['category'].mode()[0]}", rows["category"].value_counts(normalize=True).iloc[0]),
+    ):
+        line = next(line for line in scores.splitlines() if line.startswith(f" {words}"))
+        assert line.split()[-2:] == [str(len(rows)), f"{score:.1%}"]
     assert run(capsys, problem_file, "--out", out)[2].startswith("error: --out")
 
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from strategies import make_setting
 
 import pgdyn
-from pgdyn.errors.categorize import categorize, classify, compare, compare_times
+from pgdyn.errors.categories import classify, compare_times
+from pgdyn.errors.categorize import categorize, compare
 from pgdyn.errors.mechanism import PREDICTED
 from pgdyn.io import datasets
 
@@ -61,7 +62,11 @@ def test_table_of_single_errors(table):
         else:
             assert table.times[row] == np.inf, place
         assert (table.category[row], table.mechanism[row]) == (category, mechanism), place
-        assert table.predicted[row] == PREDICTED[mechanism], place
+        assert table.mechanism_category[row] == PREDICTED[mechanism], place
+    # The exact times foretell them all, where the mechanism tells some.
+    assert table.predicted.tolist() == table.category.tolist() and set(table.predicted_by) == {"exact"}
+    np.testing.assert_allclose(table.predicted_speedup, table.speedup, rtol=2e-5)
+    assert table.agreement == 1.0 and table.majority == ("harmful", 5 / 11)
 
 
 def test_confusion_counts_every_error_once(table):
@@ -70,7 +75,7 @@ def test_confusion_counts_every_error_once(table):
     assert counts.loc[("reward hacking", "harmful"), "harmful"] == 2
     assert counts.loc[("never attracts", "benign"), "beneficial"] == 1
     right = sum(category == PREDICTED[mechanism] for *_, category, mechanism in SINGLE_ERRORS)
-    assert table.agreement == right / len(SINGLE_ERRORS)
+    assert table.mechanism_agreement == right / len(SINGLE_ERRORS)
 
 
 def test_dataset_reads_back_equal(table, tmp_path):
@@ -114,6 +119,13 @@ def test_equal_to_flows_one_by_one(shape):
         assert report.times[i] == pytest.approx(own_time, rel=1e-5)
         assert report.values[i] == pytest.approx(own_value, abs=1e-5)
         assert report.category[i] == rule(time, own_time, value, own_value, 0.05, np.ptp(truth))
+    if problem.features is None:
+        assert report.predicted.tolist() == report.category.tolist()
+        assert set(report.predicted_by) == {"exact"}
+    else:
+        # Features of no exact solution: the mechanism tells what it implies, and no speed-up.
+        assert report.predicted.tolist() == report.mechanism_category.tolist()
+        assert set(report.predicted_by) == {"mechanism"} and np.isnan(report.predicted_speedup).all()
 
 
 def rule(baseline, time, baseline_value, value, tolerance, width):
@@ -169,12 +181,16 @@ def test_values_are_compared_in_units_of_the_range(unit):
     for distance, verdicts in ((1.05, ["benign", "benign"]), (0.95, ["harmful", "beneficial"])):
         for row, verdict in enumerate(verdicts):
             border = distance * abs(change[row])
-            assert categorize(problem, proxies, tolerance=border, **arguments).category[row] == verdict
+            again = categorize(problem, proxies, tolerance=border, **arguments)
+            assert again.category[row] == again.predicted[row] == verdict
+            assert np.isnan(again.predicted_speedup).all()
 
 
 def test_a_broken_flow_leaves_its_category_open():
     report = categorize(with_rare_output(), [TRUTH, (1, 0.8, -1, -1, -0.5)], t1=1e7, target=0.9, max_steps=25)
     assert report.category.tolist() == ["undecided", "undecided"]
+    # What is predicted needs no flow.
+    assert report.predicted.tolist() == ["benign", "benign"] and set(report.predicted_by) == {"exact"}
     assert "undecided" in report.confusion().columns and np.isnan(report.agreement)
 
 
@@ -235,6 +251,7 @@ def test_other_settings_of_the_flow(paper_problem):
     weights = policy * np.exp(report.times[0] * reward)
     assert weights @ np.array(TRUTH) / weights.sum() == pytest.approx(0.9, abs=1e-7)
     assert report.to_dataset().attrs["settings"]["geometry"] == "natural"
+    assert report.predicted_by.tolist() == ["mechanism"]
 
 
 def test_another_number_of_proxies_compiles_nothing(paper_problem):

@@ -144,10 +144,10 @@ def test_random_problems_are_what_they_say(confusion):
 def test_confusion_counts_add_up(confusion):
     counts = confusion_table(confusion["mechanism"].values, confusion["category"].values)
     assert int(counts.to_numpy().sum()) == 600
-    for mechanism, predicted in counts.index:
+    for mechanism, implied in counts.index:
         rows = confusion["mechanism"].values == mechanism
-        assert counts.loc[(mechanism, predicted)].sum() == rows.sum()
-        assert set(confusion["predicted"].values[rows]) <= {predicted}
+        assert counts.loc[(mechanism, implied)].sum() == rows.sum()
+        assert set(confusion["mechanism_category"].values[rows]) <= {implied}
 
 
 def test_hacking_is_told_by_a_loop(confusion):
@@ -197,7 +197,9 @@ def test_claims_on_the_confusion():
     assert failures(confusion_claims.REPRODUCTION, data) == []
     swapped = {"harmful": "beneficial", "beneficial": "harmful", "benign": "benign"}
     mirrored = np.array([swapped[name] for name in data["category"].values], dtype=object)
-    assert len(failures(confusion_claims.REPRODUCTION, data.assign(category=("problem", mirrored)))) == 2
+    assert len(failures(confusion_claims.REPRODUCTION, data.assign(category=("problem", mirrored)))) == 3
+    early = data.assign(predicted=("problem", np.where(np.arange(3000) < 6, mirrored, data["predicted"].values)))
+    assert failures(confusion_claims.REPRODUCTION, early) == ["exact"]
 
 
 @pytest.mark.parametrize(

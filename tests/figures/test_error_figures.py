@@ -76,15 +76,13 @@ def single_errors():
 def confusion():
     rng = np.random.default_rng(0)
     mechanisms = ("reward hacking", "stalling", "never attracts", "none", "escapes mediocrity")
-    predicted = dict(zip(mechanisms, ("harmful", "harmful", "benign", "benign", "beneficial"), strict=True))
+    implied = dict(zip(mechanisms, ("harmful", "harmful", "benign", "benign", "beneficial"), strict=True))
     mechanism = rng.choice(objects(*mechanisms), 500)
     mechanism[0] = "negligible probability"
     category = rng.choice(("harmful", "benign", "beneficial"), 500)
-    told = np.array([predicted.get(name, "benign") for name in mechanism])
-    return xarray.Dataset({
-        name: ("problem", values.astype(object))
-        for name, values in {"mechanism": mechanism, "category": category, "predicted": told}.items()
-    })  # fmt: skip
+    told = np.array([implied.get(name, "benign") for name in mechanism])
+    names = {"mechanism": mechanism, "category": category, "mechanism_category": told, "predicted": category}
+    return xarray.Dataset({name: ("problem", values.astype(object)) for name, values in names.items()})
 
 
 def path(escape, winner):
@@ -110,7 +108,7 @@ def types():
         {
             "label": ("type", labels),
             "mechanism": ("type", objects(*names)),
-            "predicted": ("type", labels),
+            "mechanism_category": ("type", labels),
             "category": ("type", labels),
             "speedup": ("type", [0, 0.007, 1.03, 1, 311.5]),
             "other_category": ("type", objects("harmful", "beneficial", "harmful", "benign", "")),

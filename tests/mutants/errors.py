@@ -6,10 +6,32 @@ _CATEGORIES = ("tests/errors/test_categorize.py", "-k", "not one_by_one")
 _MECHANISMS = ("tests/errors/test_mechanism.py",)
 
 MUTANTS = (
-    Mutant("pgdyn/errors/categorize.py", "speedup < 1 / (1 + tolerance)", "speedup < 1 - tolerance", _CATEGORIES),
-    Mutant("pgdyn/errors/categorize.py", "np.where(ranges > 0, ranges, 1.0)", "1.0", _CATEGORIES),
+    Mutant("pgdyn/errors/categories.py", "speedup < 1 / (1 + tolerance)", "speedup < 1 - tolerance", _CATEGORIES),
+    Mutant("pgdyn/errors/categories.py", "np.where(ranges > 0, ranges, 1.0)", "1.0", _CATEGORIES),
     Mutant(
-        "pgdyn/errors/categorize.py", "change > tolerance, change < -tolerance", "change > 0, change < 0", _CATEGORIES
+        "pgdyn/errors/categories.py", "change > tolerance, change < -tolerance", "change > 0, change < 0", _CATEGORIES
+    ),
+    Mutant(
+        "pgdyn/errors/prediction.py", "np.where(time <= ends[rows], time,", "np.where(time < np.inf, time,", _CATEGORIES
+    ),
+    Mutant("pgdyn/errors/prediction.py", 'flow.geometry != "euclidean"', 'flow.geometry == "straight"', _CATEGORIES),
+    Mutant(
+        "pgdyn/errors/prediction.py",
+        "both(exact.true_value, rows[by_value], ends[rows[by_value]])",
+        "both(exact.true_value, rows[by_value], goals[rows[by_value]])",
+        _CATEGORIES,
+    ),
+    Mutant(
+        "pgdyn/errors/categorize.py",
+        "np.where(by == EXACT, told.category",
+        "np.where(by == '', told.category",
+        _CATEGORIES,
+    ),
+    Mutant(
+        "pgdyn/errors/report.py",
+        "return self._share(self.mechanism_category)",
+        "return self._share(self.predicted)",
+        _CATEGORIES,
     ),
     Mutant(
         "pgdyn/errors/mechanism.py",
@@ -30,6 +52,12 @@ MUTANTS = (
         "mediocre = ~good & (truth > true_value)",
         "mediocre = ~good & (truth >= true_value)",
         _MECHANISMS,
+    ),
+    Mutant(
+        "pgdyn/errors/sensitivity.py",
+        "jnp.where(hit == 0, 0.0, jnp.nan)",
+        "jnp.nan",
+        ("tests/errors/test_sensitivity.py",),
     ),
     Mutant(
         "pgdyn/errors/region.py",
