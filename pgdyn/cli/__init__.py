@@ -110,6 +110,16 @@ def _interrupts() -> Iterator[list[bool]]:
         sys.unraisablehook = hook
 
 
+def remark(sentence: str) -> None:
+    """Prints a sentence on standard error that stops nothing; an empty one prints nothing.
+
+    Example:
+        >>> remark("")
+    """
+    if sentence:
+        print("note: " + sentence, file=sys.stderr)
+
+
 def fail(sentence: str, code: int = 2) -> int:
     r"""Prints `error: ` and the sentence, on one line of standard error, and gives the exit code back.
 

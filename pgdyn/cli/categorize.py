@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pgdyn.cli import enable_cache, fail, options, output, progress
+from pgdyn.cli import enable_cache, fail, options, output, progress, remark
 
 if TYPE_CHECKING:
     from pgdyn.errors.perturb import Errors
@@ -52,10 +52,12 @@ def categorize(
 
     import pgdyn
     from pgdyn.cli import errors_table
+    from pgdyn.io.problem_file import start_note
 
     enable_cache()
     asked = (*given.pop("errors"), *given.pop("families")) or ("single-output",)
     loaded = pgdyn.load_problem(problem)
+    remark(start_note(problem, loaded))
     groups = _groups(loaded, asked, seed)
     goal = default_target(loaded) if target is None else target
     proxies = np.concatenate([np.asarray(group.proxy_rewards) for group in groups.values()])

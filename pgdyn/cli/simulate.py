@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from pgdyn.cli import enable_cache, fail, options, output
+from pgdyn.cli import enable_cache, fail, options, output, remark
 from pgdyn.dynamics.fields import MISSING, Field, declared
 
 _DYNAMICS = {
@@ -94,9 +94,11 @@ def simulate(problem: pathlib.Path, dynamics: str, out: pathlib.Path | None, ove
 
     import pgdyn
     from pgdyn.cli import run_table
+    from pgdyn.io.problem_file import start_note
 
     enable_cache()
     loaded = pgdyn.load_problem(problem)
+    remark(start_note(problem, loaded))
     solution = pgdyn.solve(loaded, _settings(dynamics, estimator, given))
     run_table.show(solution, title=problem.name)
     written = output.write(

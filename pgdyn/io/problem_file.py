@@ -24,7 +24,7 @@ from typing import Any
 import equinox as eqx
 import numpy as np
 
-from pgdyn import construct, validate
+from pgdyn import construct, policy, validate
 from pgdyn.batch import Batch
 from pgdyn.io import tables
 from pgdyn.problem import ARRAYS, Problem, require_single
@@ -47,6 +47,7 @@ _ALIASES = {
     "initial_policy_probabilities": "initial_policy",
     "initial_policy_weights": "initial_params",
 }
+_CLOSE = 1e-6  # of a start's probabilities, which a file has rounded
 _METADATA = ("name", "description", "comment", "provenance")
 
 
@@ -78,6 +79,32 @@ def load_problem(path: str | os.PathLike[str]) -> Problem:
             # The constructors speak of fields; a reader of the file looks for the key that stands in it.
             renamed = re.sub(r"\w+", lambda word: written.get(word[0], word[0]), str(error))
             raise ValueError(renamed) from None
+
+
+def start_note(path: str | os.PathLike[str], problem: Problem) -> str:
+    r"""A sentence where the start of a file's problem is not the policy that the file asks for; empty where it is.
+
+    Features that cannot express `initial_policy` begin at the nearest policy that they can (`Problem.linear`).
+
+    Example:
+        >>> import tempfile
+        >>> path = pathlib.Path(tempfile.mkdtemp()) / "problem.toml"
+        >>> _ = path.write_text("true_reward = [1, 0]\nfeatures = [[1], [1]]\ninitial_policy = [0.2, 0.8]")
+        >>> start_note(path, load_problem(path))
+        'the features cannot express initial_policy: the run begins at 0.5 instead of 0.2 for output 0 of prompt 0'
+    """
+    arrays, written = table_arrays(tables.read(path))
+    if "features" not in arrays or "initial_policy" not in arrays:
+        return ""
+    wanted = np.broadcast_to(arrays["initial_policy"], problem.true_reward.shape)
+    found = np.exp(np.asarray(policy.log_policy(problem, problem.initial_params)))
+    off = np.abs(found - wanted)
+    if off.max() <= _CLOSE:
+        return ""
+    prompt, output = np.unravel_index(np.argmax(off), off.shape)
+    begins = f"the run begins at {found[prompt, output]:.3g} instead of {wanted[prompt, output]:.3g}"
+    key = written["initial_policy"]
+    return f"the features cannot express {key}: {begins} for output {output} of prompt {prompt}"
 
 
 def table_arrays(table: Mapping[str, Any], *, complete: bool = True) -> tuple[dict[str, np.ndarray], dict[str, str]]:

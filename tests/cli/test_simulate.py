@@ -304,3 +304,13 @@ def test_help_and_version(capsys):
         assert re.search(rf"^ .*{option}\b", out, re.M), option
     assert "None" not in out and "batch]" not in out
     assert run(capsys, "--version") == (0, f"pgdyn {pgdyn.__version__}\n", "")
+
+
+def test_a_start_that_features_cannot_express_is_remarked_on(capsys, tmp_path):
+    path = tmp_path / "square.toml"
+    path.write_text(
+        "true_reward = [1, 0, 0, 0]\nfeatures = [[1, 0], [0, 1], [1, 1], [0, 0]]\ninitial_policy = [0.4, 0.3, 0.2, 0.1]"
+    )
+    code, _, err = run(capsys, "simulate", path, "--t1", 1)
+    assert code == 0
+    assert "note: the features cannot express initial_policy: the run begins at" in err
