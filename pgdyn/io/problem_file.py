@@ -89,9 +89,10 @@ def start_note(path: str | os.PathLike[str], problem: Problem) -> str:
     Example:
         >>> import tempfile
         >>> path = pathlib.Path(tempfile.mkdtemp()) / "problem.toml"
-        >>> _ = path.write_text("true_reward = [1, 0]\nfeatures = [[1], [1]]\ninitial_policy = [0.2, 0.8]")
+        >>> text = "true_reward = [1, 0, 0]\nfeatures = [[1], [1], [1]]\ninitial_policy = [0.2, 0.3, 0.5]"
+        >>> _ = path.write_text(text)
         >>> start_note(path, load_problem(path))
-        'the features cannot express initial_policy: the run begins at 0.5 instead of 0.2 for output 0 of prompt 0'
+        'the features cannot express initial_policy: the run begins at 0.333 instead of 0.5 for output 2 of prompt 0'
     """
     arrays, written = table_arrays(tables.read(path))
     if "features" not in arrays or "initial_policy" not in arrays:
