@@ -157,3 +157,14 @@ def test_every_point_of_a_random_process_is_reached(seed):
     for stochastic in (True, False):
         problem = mdp.random_mdp(seed, states=3, actions=2, horizon=4, stochastic=stochastic, ending=0.3)
         assert len(problem.transitions.unreachable(np.asarray(problem.prompt_weights))) == 0
+
+
+def test_shared_logits_are_a_product_policy():
+    """theory C4: two tokens with a single logit each, right with probability .01; binary against partial credit."""
+    phi = np.zeros((3, 2, 2))
+    phi[0, 0, 0], phi[1:, 0, 1] = 1.0, 1.0
+    both = [1.0, 0.0, 0.0, 0.0]
+    binary = mdp.tree(2, 2, both, both, features=phi, initial_params=np.full(2, np.log(0.01 / 0.99)))
+    partial = mdp.tree(2, 2, both, [1.0, 0.5, 0.5, 0.0], features=phi, initial_params=np.full(2, np.log(0.01 / 0.99)))
+    times = pgdyn.flow_many(pgdyn.stack([binary, partial]), 1e5, target=0.95).hitting_time
+    np.testing.assert_allclose(times, [5261, 308], rtol=1e-3)
