@@ -113,7 +113,8 @@ def test_batches_keep_their_transitions(tree):
 def test_a_sweep_over_a_tree(tree, tmp_path, capsys):
     pgdyn.save_problem(tree, tmp_path / "tree.toml")
     (tmp_path / "sweep.toml").write_text(
-        'observables = ["hitting_time"]\n[problem]\nfile = "tree.toml"\n[dynamics]\nkind = "flow"\nt1 = 1e6\ntarget = 0.9\n'
+        'observables = ["hitting_time"]\n[problem]\nfile = "tree.toml"\n'
+        '[dynamics]\nkind = "flow"\nt1 = 1e6\ntarget = 0.9\n'
         '[[axes]]\nfield = "proxy_reward[1, 1]"\nkind = "list"\nvalues = [0.8, -1.0]\n'
     )
     assert cli.main(["sweep", str(tmp_path / "sweep.toml"), "--out", str(tmp_path / "store")]) == 0
