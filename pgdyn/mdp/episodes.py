@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,8 +19,10 @@ from pgdyn.transitions import END
 _MOST = 2**22
 
 
-class Leaves(NamedTuple):
+class Leaves(eqx.Module):
     """Episodes of a problem, in lexicographic order of start and actions.
+
+    Unpacked it is the first three: `log_policy, true_return, proxy_return = leaves(problem)`.
 
     Attributes:
         log_policy: [M], log-probabilities of whole outputs given where they start, in nats.
@@ -35,6 +39,9 @@ class Leaves(NamedTuple):
     start: Int[np.ndarray, " M"]
     points: Int[np.ndarray, "M H"]
     actions: Int[np.ndarray, "M H"]
+
+    def __iter__(self) -> Iterator[Float[Array, " M"]]:
+        return iter((self.log_policy, self.true_return, self.proxy_return))
 
     def as_problem(self) -> Problem:
         """The one-step problem with these outputs: a tabular policy with a free logit for each of them.
