@@ -109,7 +109,6 @@ def unrelated(count: int, random: np.random.Generator) -> Family:
 FAMILIES: dict[str, Callable[[int, np.random.Generator], Family]] = {
     "rewards drawn anew": replaced,
     "noise, 5 outputs": noise,
-    "noise, 10 outputs": lambda count, random: noise(count, random, 10),
     "mediocre trap": trap,
     "binary, swapped": swaps,
     "orthogonal features": orthogonal,
@@ -117,14 +116,16 @@ FAMILIES: dict[str, Callable[[int, np.random.Generator], Family]] = {
     "features 5 % off": near(0.05),
     "features 20 % off": near(0.2),
     "random features": unrelated,
+    "noise, 10 outputs": lambda count, random: noise(count, random, 10),
 }
+STANDARD = tuple(FAMILIES)[:-1]  # ten outputs compile everything anew, and tell nothing more
 
 
 @recorded
 def run(
-    count: int = 2_000,
+    count: int = 1_000,
     *,
-    families: Sequence[str] = tuple(FAMILIES),
+    families: Sequence[str] = STANDARD,
     t1: float = 1e6,
     tolerance: float = 0.01,
     seed: int = 0,
@@ -134,7 +135,7 @@ def run(
 
     Args:
         count: problems of a family.
-        families: names from `FAMILIES`.
+        families: names from `FAMILIES`; by default all but the one of ten outputs.
         t1: end time.
         tolerance: relative difference below which an error is benign.
         seed: of the random numbers.

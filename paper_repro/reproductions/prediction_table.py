@@ -43,7 +43,7 @@ REPRODUCTION = Reproduction(
     name="prediction_table",
     title="What reward errors do, told before any training",
     summary=(
-        "2,000 random problems with errors of each of ten families. The category that gradient flow shows, and how "
+        "1,000 random problems with errors of each of nine families. The category that gradient flow shows, and how "
         "often it is told without an integrator: by exact times to the target, by the type of the error, by the slope "
         "of the true value at the start, or by always giving the commonest answer. Four families have features without "
         "an exact solution; there the kernel is replaced by the nearest one that has."
