@@ -275,3 +275,9 @@ def test_no_warning_is_raised(paper_problem):
         warnings.simplefilter("always")
         pgdyn.flow(paper_problem, 3.0, target=0.9, saves=SAVES)
     assert not heard
+
+
+def test_the_root_is_as_good_as_the_path(paper_problem):
+    """The hitting time by the exact solution, to eleven digits."""
+    found = pgdyn.flow(paper_problem, 1e5, target=0.9, saves=2, rtol=1e-12, atol=1e-13)
+    np.testing.assert_allclose(found.hitting_time, 33564.729132989, rtol=3e-11)

@@ -151,6 +151,9 @@ def test_a_transient_peak_is_found():
     times = np.linspace(5, 12, 512)
     peak = float(np.max(exact.true_value(problem, times)))
     assert np.isfinite(exact.hitting_time(problem, peak - 1e-5))
+    near = times[np.argmax(exact.true_value(problem, times))] + np.linspace(-1, 1, 512) * (times[1] - times[0])
+    top = float(np.max(exact.true_value(problem, near)))
+    assert np.isfinite(exact.hitting_time(problem, top - 1e-9))
     assert np.isinf(exact.hitting_time(problem, peak + 1e-4)) and exact.crossings(problem, peak + 1e-4).size == 0
 
 

@@ -19,7 +19,7 @@ MUTANTS = (
         "pgdyn/policy.py",
         "weight = jnp.sqrt(weights[:, None] * policy)",
         "weight = jnp.sqrt(policy)",
-        ("tests/test_policy.py", "tests/dynamics/test_flow.py", "-k", "natural"),
+        ("tests/test_policy.py", "tests/mdp/test_everywhere.py", "-k", "natural"),
     ),
     Mutant(
         "pgdyn/ensemble/flows.py",
