@@ -149,8 +149,8 @@ def kernel(problem: Problem, params: Float[Array, "..."] | None = None) -> Float
     return jnp.einsum("pkd,qld->pkql", features, features) / problem.temperature**2
 
 
-def tangent_features(problem: Problem, params: Float[Array, " D"]) -> Float[Array, "P K D"]:
-    """Phi: the features of a linear policy, and of a network dz/dtheta at `params`, before the temperature."""
+def tangent_features(problem: Problem, params: Float[Array, "..."]) -> Float[Array, "..."]:
+    """Phi [P, K, D]: the features of a linear policy, and of a network dz/dtheta at `params`, before the temperature."""
     if problem.network is not None:
         return problem.network.jacobian(params)
     assert problem.features is not None
