@@ -150,7 +150,7 @@ def kernel(problem: Problem, params: Float[Array, "..."] | None = None) -> Float
 
 
 def tangent_features(problem: Problem, params: Float[Array, "..."]) -> Float[Array, "..."]:
-    """Phi [P, K, D]: the features of a linear policy, and of a network dz/dtheta at `params`, before the temperature."""
+    """Phi [P, K, D]: the features of a linear policy; of a network dz/dtheta at `params`, before the temperature."""
     if problem.network is not None:
         return problem.network.jacobian(params)
     assert problem.features is not None
