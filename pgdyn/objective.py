@@ -139,6 +139,11 @@ class Objective(eqx.Module):
         return made
 
     @property
+    def signal_moves(self) -> bool:
+        """Whether the reward's part of f depends on the policy."""
+        return self.normalize_by_std is not False
+
+    @property
     def needs_reference(self) -> bool:
         """Whether the gradient depends on the reference."""
         return self.kl is not None
@@ -197,7 +202,7 @@ class Objective(eqx.Module):
         peak = reduction.largest(1, logits)
         near = policy.near_mode(logits, peak)
         signal, base, true = None, None, None
-        if self.normalize_by_std is False and problem.transitions is None:
+        if not self.signal_moves and problem.transitions is None:
             signal = self._with_reference(self.training_reward(problem), reference)
             signal = signal - policy.modal_reward(near, signal)
         if with_value:

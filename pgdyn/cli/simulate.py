@@ -1,7 +1,7 @@
 """`pgdyn simulate`: one run of a problem file, as a table, a dataset and a picture.
 
-Its options are the fields of `pgdyn.Flow`, `Ascend`, `AscendSampled`, `Objective` and the estimators, read from their
-declarations, so that a new field is a new option.
+Its options are the fields of `pgdyn.Flow`, `Ascend`, `AscendSampled`, `Objective` and the parts of estimators
+(`cli/estimator_options`), read from their declarations, so that a new field is a new option.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from pgdyn.cli import enable_cache, fail, options, output, remark
+from pgdyn.cli import enable_cache, estimator_options, fail, options, output, remark
 from pgdyn.dynamics.fields import MISSING, Field, declared
 
 _DYNAMICS = {
@@ -21,8 +21,6 @@ _DYNAMICS = {
     "ascend": declared("pgdyn.dynamics.ascend")["Ascend"],
     "ascend_sampled": declared("pgdyn.dynamics.sampled")["AscendSampled"],
 }
-_ESTIMATORS = {name.lower(): fields for name, fields in declared("pgdyn.estimators", "Estimator").items()}
-_ESTIMATOR = next(iter(_ESTIMATORS))  # the default
 _OBJECTIVE = declared("pgdyn.objective")["Objective"]
 _OTHER_NAMES = {"key": ["--seed"], "learning_rate": ["--learning-rate", "--lr"]}
 _MOST_SAVES = 1001
@@ -38,27 +36,27 @@ def _owners(field: str) -> list[str]:
     """The dynamics that the option of a field goes with."""
     if field in _OBJECTIVE:
         return list(_DYNAMICS)
-    estimated = any(field in fields for fields in _ESTIMATORS.values())
+    estimated = field in estimator_options.NAMES
     return [name for name, fields in _DYNAMICS.items() if field in fields or (estimated and "estimator" in fields)]
 
 
 def _options() -> Iterator[click.Option]:
     """One for each field that can be written as text, in the order of the declarations."""
     seen = set()
-    for fields in (*_DYNAMICS.values(), *_ESTIMATORS.values(), _OBJECTIVE):
+    for fields in (*_DYNAMICS.values(), _OBJECTIVE):
         for field in fields.values():
-            if (field.type is not None or field.name == "estimator") and field.name not in seen:
+            if field.type is not None and field.name not in seen:
                 seen.add(field.name)
                 yield _option(field)
+        if "estimator" in fields:
+            yield from estimator_options.make()
 
 
 def _option(field: Field) -> click.Option:
     """Its value is None where it is not given, so that the default is that of the class which declares the field."""
     kind, choices, default = field.type, field.choices or (), field.default
     flag = kind is bool and not choices
-    if field.name == "estimator":
-        choices, default = tuple(_ESTIMATORS), _ESTIMATOR
-    elif field.name == "save_every":
+    if field.name == "save_every":
         default = f"what saves at most {_MOST_SAVES} points"
     elif kind is bool:
         choices, default = (False, True, *choices), "no"
@@ -87,9 +85,8 @@ def simulate(problem: pathlib.Path, dynamics: str, out: pathlib.Path | None, ove
 
     The exit code is 1 if the run breaks off or its files cannot be written.
     """
-    given = {name: value for name, value in given.items() if value is not None}
-    estimator = given.pop("estimator", _ESTIMATOR) if "estimator" in _DYNAMICS[dynamics] else _ESTIMATOR
-    _check(dynamics, estimator, given)
+    given = {name: value for name, value in given.items() if value is not None and value != ()}
+    _check(dynamics, given)
     output.require_writable(out, overwrite, _FILES)
 
     import pgdyn
@@ -99,7 +96,7 @@ def simulate(problem: pathlib.Path, dynamics: str, out: pathlib.Path | None, ove
     enable_cache()
     loaded = pgdyn.load_problem(problem)
     remark(start_note(problem, loaded))
-    solution = pgdyn.solve(loaded, _settings(dynamics, estimator, given))
+    solution = pgdyn.solve(loaded, _settings(dynamics, given))
     run_table.show(solution, title=problem.name)
     written = output.write(
         out, overwrite, lambda folder: output.save(folder, _NAME, solution.to_dataset(), solution.plot(), loaded)
@@ -109,31 +106,27 @@ def simulate(problem: pathlib.Path, dynamics: str, out: pathlib.Path | None, ove
     return written
 
 
-def _check(dynamics: str, estimator: str, given: dict[str, Any]) -> None:
-    """Refuses options of another dynamics or estimator, and a dynamics without what it needs."""
+def _check(dynamics: str, given: dict[str, Any]) -> None:
+    """Refuses options of another dynamics or part of an estimator, and a dynamics without what it needs."""
     for name in given:
         if dynamics not in _owners(name):
             going = " or ".join(_owners(name))
             raise ValueError(f"{_names(name)[0]} goes with --dynamics {going}, not with {dynamics}")
-        having = [other for other, fields in _ESTIMATORS.items() if name in fields] or [estimator]
-        if estimator not in having:
-            raise ValueError(f"{_names(name)[0]} goes with --estimator {' or '.join(having)}, not with {estimator}")
+    estimator_options.check(given)
     for name, field in _DYNAMICS[dynamics].items():
         if field.default is MISSING and name not in given:
             what = field.help.replace(";", ",").replace(".", ",").split(",")[0].lower()
             raise ValueError(f"--dynamics {dynamics} needs {_names(name)[0]}, the {what}")
 
 
-def _settings(dynamics: str, estimator: str, given: dict[str, Any]) -> Any:
+def _settings(dynamics: str, given: dict[str, Any]) -> Any:
     import pgdyn
     from pgdyn.solve import DYNAMICS
 
-    kinds = {cls.lower(): getattr(pgdyn.estimators, cls) for cls in declared("pgdyn.estimators", "Estimator")}
-    parts = {"objective": (pgdyn.Objective, _OBJECTIVE), "estimator": (kinds[estimator], _ESTIMATORS[estimator])}
-    for field, (cls, fields) in parts.items():
-        own = {name: given.pop(name) for name in fields if name in given}
-        if field in _DYNAMICS[dynamics]:
-            given[field] = cls(**own)
+    own = {name: given.pop(name) for name in _OBJECTIVE if name in given}
+    given["objective"] = pgdyn.Objective(**own)
+    if "estimator" in _DYNAMICS[dynamics]:
+        given["estimator"] = estimator_options.build(given)
     if "save_every" in _DYNAMICS[dynamics]:
         given.setdefault("save_every", max(1, -(-given["steps"] // (_MOST_SAVES - 1))))
     return DYNAMICS[dynamics](**given)

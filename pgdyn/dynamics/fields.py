@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 MISSING = dataclasses.MISSING
+NONE = "none"  # None as text, where a field has another default
 _KINDS = {"bool": bool, "int": int, "float": float, "ArrayLike": float, "str": str}
 
 
@@ -56,19 +57,24 @@ def declared(module: str, parent: str | None = None) -> Mapping[str, Mapping[str
     """The fields of the classes of a module, read from its source: the module, and so JAX, is not imported.
 
     Args:
-        module: a module of pgdyn.
+        module: a module of pgdyn, or a package: then the classes of all its files, by the name of the file.
         parent: only classes that derive from the class of this name; None for all.
 
     Returns:
         Class name -> field name -> field, in the order of the declarations.
 
     Example:
-        >>> list(declared("pgdyn.estimators", "Estimator"))
-        ['Reinforce']
+        >>> list(declared("pgdyn.estimators", "Transform"))
+        ['Whiten', 'Unlikeliness', 'RobustBonus']
     """
     package, *folders, name = module.split(".")
-    source = importlib.resources.files(package).joinpath(*folders, f"{name}.py").read_text("utf-8")
-    nodes = [node for node in ast.parse(source).body if isinstance(node, ast.ClassDef)]
+    place = importlib.resources.files(package).joinpath(*folders)
+    folder = place.joinpath(name)
+    files = [place.joinpath(f"{name}.py")]
+    if folder.is_dir():
+        files = sorted((file for file in folder.iterdir() if file.name.endswith(".py")), key=lambda file: file.name)
+    trees = [ast.parse(file.read_text("utf-8")) for file in files]
+    nodes = [node for tree in trees for node in tree.body if isinstance(node, ast.ClassDef)]
     kept = [node for node in nodes if parent is None or parent in map(ast.unparse, node.bases)]
     return {node.name: types.MappingProxyType({field.name: field for field in _settings(node)}) for node in kept}
 
@@ -94,7 +100,7 @@ def to_table(settings: Any) -> dict[str, Any]:
         if field.name in ("solver", "adjoint"):
             value = value if isinstance(value, str) else type(value).__name__
         elif field.name == "estimator":
-            value = {"name": type(value).__name__.lower(), **to_table(value)}
+            value = estimator_table(value)
         elif eqx.is_array_like(value) or isinstance(value, str | bool):
             value = "traced" if validate.is_traced(value) else value
         elif dataclasses.is_dataclass(value):
@@ -103,6 +109,33 @@ def to_table(settings: Any) -> dict[str, Any]:
             value = "an optax transformation"
         table[field.name] = value
     return table
+
+
+def estimator_table(estimator: Any) -> dict[str, Any]:
+    """The name and fields of an estimator; the parts of a composed one are tables in it.
+
+    Example:
+        >>> from pgdyn.estimators import GRPO, Surrogate, compose
+        >>> estimator_table(compose(GRPO(4), Surrogate(epochs=2)))["surrogate"]["kind"]
+        'ppo'
+    """
+    if not hasattr(estimator, "advantage"):
+        return _part_table(estimator)
+    table = _part_table(estimator.advantage)
+    if estimator.transforms:
+        table["transforms"] = [_part_table(part) for part in estimator.transforms]
+    parts = {name: getattr(estimator, name) for name in ("draw", "penalty", "surrogate")}
+    return table | {name: _part_table(part) for name, part in parts.items() if part is not None}
+
+
+def _part_table(part: Any) -> dict[str, Any]:
+    """A part's name and fields; "none" where None is not the default."""
+    absent = {
+        field.name: NONE
+        for field in dataclasses.fields(part)
+        if getattr(part, field.name) is None and field.default not in (None, dataclasses.MISSING)
+    }
+    return {"name": type(part).__name__.lower(), **to_table(part), **absent}
 
 
 def from_table(classes: Mapping[str, type], table: Mapping[str, Any]) -> Any:

@@ -2,12 +2,15 @@ r"""Sampled ascent: as `ascend`, with the gradient of the value estimated from s
 
     theta_{i+1} = theta_i + update(Phi^T ghat_i / T),
 
-ghat_i an estimator's (see `pgdyn.estimators`). Every prompt is visited at every update with its weight. Only the reward
-is sampled: the KL and entropy terms of the objective enter by their exact gradients.
+ghat_i an estimator's (see `pgdyn.estimators`). Every prompt is visited at every update with its weight, or some of them
+that are drawn. Only the reward is sampled: the KL and entropy terms of the objective enter by their exact gradients. A
+surrogate loss may go through one batch of samples several times; it then keeps the log-probabilities that they were
+drawn with.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any, ClassVar, Literal, cast
 
 import equinox as eqx
@@ -16,10 +19,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Key, PRNGKeyArray, PyTree
 
-from pgdyn import estimators, policy, validate
+from pgdyn import policy, validate
 from pgdyn.dynamics.ascend import MOST_STEPS, finish, first_hit, no_hit, require_room, save_counts
 from pgdyn.dynamics.optimizer import GradientTransformation, Optimizer, check_optimizer, trace
-from pgdyn.estimators import Estimator
+from pgdyn.estimators import Estimator, Reinforce, composed, draw
+from pgdyn.estimators.episodes import roll_out
+from pgdyn.estimators.step import Draws, update
 from pgdyn.objective import Objective, choose_objective
 from pgdyn.problem import Problem
 from pgdyn.solution import Solution
@@ -31,7 +36,7 @@ class AscendSampled(eqx.Module):
     """Settings of ascent along a sampled policy gradient.
 
     Attributes:
-        steps: number of updates.
+        steps: number of updates; of batches of samples, where a surrogate takes several updates of each.
         key: a `jax.random` key or a seed; the path depends on it and the group size, never on what is saved. For a
             batch [R] keys, each used for every problem, whose runs then share random numbers, or [N, R].
         estimator: how sampled rewards become a gradient; None for `pgdyn.estimators.Reinforce()`, which is REINFORCE
@@ -44,6 +49,10 @@ class AscendSampled(eqx.Module):
         save_every: the start, every `save_every`-th update and the end are kept; None for all of one run and the ends
             alone of a batch.
         learning_rate: of an optimiser given by its name. For a batch also [N].
+        prompts: number of prompts that are drawn for each update, by their weights and with repetition, and then count
+            equally; None for every prompt with its weight. Of a sequence, the decision points where it may begin.
+        reward_to_go: of a sequence: whether the rewards before a decision are taken off its advantage. That changes
+            nothing in the mean of REINFORCE, RLOO and Dr. GRPO, and lowers the variance.
 
     Raises:
         ValueError: naming the field that is wrong.
@@ -65,6 +74,11 @@ class AscendSampled(eqx.Module):
         default=None, static=True, converter=validate.counts("save_every", minimum=1, maximum=MOST_STEPS, optional=True)
     )
     learning_rate: float = eqx.field(default=0.1, converter=validate.numbers("learning_rate", positive=True))
+    prompts: int | None = eqx.field(
+        default=None, static=True, converter=validate.counts("prompts", minimum=1, maximum=10**6, optional=True)
+    )
+
+    reward_to_go: bool = eqx.field(default=False, static=True, converter=validate.truth("reward_to_go"))
 
     name: ClassVar[str] = "ascend_sampled"
 
@@ -86,12 +100,18 @@ class AscendSampled(eqx.Module):
     @property
     def chosen_estimator(self) -> Estimator:
         """The estimator, with the default in place of None."""
-        return estimators.Reinforce() if self.estimator is None else self.estimator
+        return Reinforce() if self.estimator is None else self.estimator
 
     def run(self, problem: Problem) -> Solution:
         """Runs one problem; `pgdyn.solve` checks it first."""
         if self.keys.ndim != 0:
             raise ValueError(f"key has shape {self.keys.shape}; one run takes one key, use jax.vmap over keys for more")
+        if problem.transitions is not None and self.prompts is None:
+            inner = np.setdiff1d(np.arange(problem.num_prompts), problem.transitions.roots)
+            if not validate.is_traced(problem.prompt_weights) and np.asarray(problem.prompt_weights)[inner].any():
+                raise ValueError(
+                    "episodes may begin at decision points that others lead to; give `prompts`, so that they are drawn"
+                )
         path = self.path(problem, 1 if self.save_every is None else self.save_every)
         return Solution(**path, problem=problem, settings=self)
 
@@ -102,7 +122,9 @@ class AscendSampled(eqx.Module):
         rate = validate.scalar("learning_rate", self.learning_rate)
         optimizer = trace(self.optimizer, rate, problem.initial_params)
         chosen = (self.chosen_objective, self.chosen_estimator)
-        return _run(problem, *chosen, optimizer, goal, self.keys, self.steps, save_every)
+        return _run(
+            problem, *chosen, optimizer, goal, self.keys, self.steps, save_every, self.prompts, self.reward_to_go
+        )
 
 
 def as_keys(key: Any) -> Key[Array, "*runs"]:
@@ -139,29 +161,53 @@ def _run(
     key: PRNGKeyArray,
     steps: int,
     save_every: int | None,
+    prompts: int | None,
+    reward_to_go: bool,
 ) -> dict[str, Any]:
     reference = objective.reference_log_policy(problem)
     start = problem.initial_params
-    draws = (problem.num_prompts, estimator.group_size)
-    block = max(1, _BLOCK // (draws[0] * draws[1]))
+    parts = composed(estimator)
+    ways = problem.transitions
+    starts = np.arange(problem.num_prompts) if ways is None else ways.roots
+    shape = (len(starts) if prompts is None else prompts, estimator.group_size)
+    if ways is not None:
+        shape = (*shape, ways.num_levels, 1 if ways.probabilities is None else 2)
+    block = max(1, _BLOCK // math.prod(shape))
 
-    def update(params: Array, memory: PyTree, logits: Array, uniforms: Array) -> tuple[Array, PyTree]:
+    fixed = (parts, problem, objective, optimizer, reference)
+
+    def numbers(index: Array) -> tuple[Array, Array | None, Array | None]:
+        """Uniform numbers of a block of updates: of outputs, of rewards and of prompts, where these are drawn."""
+        own = jax.random.fold_in(key, index)
+
+        def uniform(stream: Array, *axes: int) -> Array:
+            return jax.random.uniform(stream, (block, *axes), start.dtype)
+
+        rewards = None if parts.draw is None else uniform(jax.random.fold_in(own, 1), *shape[:2])
+        drawn = None if prompts is None else uniform(jax.random.fold_in(own, 2), prompts)
+        return uniform(own, *shape), rewards, drawn
+
+    def chances(logits: Array, uniforms: Any) -> Draws:
         log_policy = policy.normalize(logits)
-        reward = objective.reward_signal(problem, jnp.exp(log_policy))
-        outputs = estimators.draw(log_policy, uniforms)
-        gradient = estimators.logit_gradient(estimator, problem.prompt_weights, log_policy, reward, outputs)
-        gradient += objective.regularizer_gradient(problem, log_policy, reference)
-        return optimizer.ascend(policy.pull_back(problem, gradient, params), memory, params)
+        outputs, rewards, visits = uniforms
+        chosen = None
+        if visits is not None:
+            chosen = draw(jnp.log(problem.prompt_weights)[None], visits[None])[0]
+        if ways is not None:
+            begun = jnp.asarray(starts) if chosen is None else chosen
+            return Draws(roll_out(problem, log_policy, begun, outputs), chosen, rewards)
+        return Draws(draw(log_policy if chosen is None else log_policy[chosen], outputs), chosen, rewards)
 
     def run_block(index: Array, state: PyTree) -> PyTree:
-        uniforms = jax.random.uniform(jax.random.fold_in(key, index), (block, *draws), start.dtype)
+        uniforms = numbers(index)
         first = index * block
 
         def step(i: Array, state: PyTree) -> PyTree:
             params, memory, hit, path = state
             logits = policy.logits(problem, params)
             hit = first_hit(problem, goal, hit, first + i, logits)
-            params, memory = update(params, memory, logits, uniforms[i])
+            draws = chances(logits, jax.tree.map(lambda array: array[i], uniforms))
+            params, memory, *_ = update(*fixed, params, memory, draws, reward_to_go)
             if path is not None and save_every is not None:
                 # Each slot is overwritten until its own count comes: no branch, and the end needs no special case.
                 path = jax.lax.dynamic_update_index_in_dim(path, params, (first + i) // save_every + 1, axis=0)

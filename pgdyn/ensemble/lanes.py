@@ -106,7 +106,7 @@ class Lanes:
         scales, difficulty = self._look()
         exponent = np.frexp(scales)[1]
         unusual = (np.abs(exponent) > _ORDINARY) & (scales > 0)
-        scaled = objective.normalize_by_std is False and unusual.any()
+        scaled = not objective.signal_moves and unusual.any()
         self._scale = np.ldexp(1.0, np.where(unusual, np.minimum(exponent, 1000), 0)) if scaled else None
         self._unscaled_temperature = bool((self._arrays["temperature"] == 1).all())
         self.order = np.argsort(difficulty)[::-1] if sort else np.arange(size)

@@ -265,7 +265,7 @@ def _settings(solution: Solution, batch: tuple[str, ...]) -> tuple[dict[str, Any
                     dims = (*batch[len(batch) - value.ndim + 1 :], "key_word")
                     variables[name] = (dims, value, _described("1", "key of the random numbers, as its data"))
                     continue
-            elif np.ndim(value) > 0:
+            elif np.ndim(value) > 0 and not isinstance(value, list):
                 array = np.asarray(value)
                 if (array != array.flat[0]).any():
                     words = helps.get(prefix + name, f"{name} of the {prefix.rstrip('_')}")

@@ -6,6 +6,7 @@ The keys of a spec's [dynamics] table are `kind` ("flow", "ascend" or "ascend_sa
     steps = 1000
     key = 3                                                                   # a seed, where no axis sets it
     estimator = {name = "reinforce", baseline = "value", group_size = 4}      # or a name alone
+    estimator = {name = "grpo", transforms = ["whiten"], penalty = {form = "k3"}, surrogate = {epochs = 2}}
 
 Fields of single runs and of paths are not among them, as a sweep keeps ends; the objective has a table of its own.
 What is wrong is refused by a ValueError that names the key.
@@ -25,12 +26,12 @@ from pgdyn.dynamics import fields
 from pgdyn.dynamics.ascend import Ascend
 from pgdyn.dynamics.flow import MANY, Flow
 from pgdyn.dynamics.sampled import AscendSampled
-from pgdyn.estimators import Estimator
+from pgdyn.estimators import ESTIMATORS, TRANSFORMS, Estimator, KLPenalty, Surrogate
 from pgdyn.io import tables
 from pgdyn.solve import DYNAMICS
 
 Dynamics: TypeAlias = Flow | Ascend | AscendSampled
-_ESTIMATORS = {name.lower(): getattr(estimators, name) for name in fields.declared("pgdyn.estimators", "Estimator")}
+_PARTS = {"draw": estimators.REWARD_DRAWS, "penalty": {"klpenalty": KLPenalty}, "surrogate": {"surrogate": Surrogate}}
 _ELSEWHERE = {
     "objective": "it has a table of its own, [objective]",
     "saves": "a sweep keeps the ends of runs",
@@ -91,8 +92,12 @@ def plain(dynamics: Any) -> Dynamics:
         return dynamics
     _seed(dynamics.key)
     estimator = dynamics.chosen_estimator
-    if type(estimator) not in _ESTIMATORS.values():
-        raise ValueError(f"dynamics.estimator is a {type(estimator).__name__}; it must be one of pgdyn.estimators")
+    parts = [estimator]
+    if isinstance(estimator, estimators.Composed):
+        parts = [estimator.advantage, *estimator.transforms, *filter(None, (estimator.draw,))]
+    for part in parts:
+        if type(part) not in (*ESTIMATORS.values(), *TRANSFORMS.values(), *estimators.REWARD_DRAWS.values()):
+            raise ValueError(f"dynamics.estimator is a {type(part).__name__}; it must be one of pgdyn.estimators")
     return dataclasses.replace(dynamics, estimator=estimator)
 
 
@@ -107,11 +112,28 @@ def _seed(key: Any) -> int:
 
 
 def _estimator(table: Any) -> Estimator:
-    """The estimator of a name, or of a table of a name and arguments."""
+    """The estimator of a name, or of a table of a name, arguments and further parts."""
+    table = dict(table) if isinstance(table, Mapping) else {"name": table}
+    transforms = table.pop("transforms", [])
+    if not isinstance(transforms, list | tuple):
+        raise ValueError(f"estimator: transforms is {validate.shown(transforms)}; it must be a list")
+    parts = [_part(f"transforms[{i}]", one, TRANSFORMS) for i, one in enumerate(transforms)]
+    for key, classes in _PARTS.items():
+        if key in table:
+            parts.append(_part(key, table.pop(key), classes))
+    estimator = _part("estimator", table, ESTIMATORS)
+    return estimators.compose(estimator, *parts) if parts else estimator
+
+
+def _part(key: str, table: Any, classes: Mapping[str, type]) -> Any:
     arguments = dict(table) if isinstance(table, Mapping) else {"name": table}
-    name = arguments.pop("name", None)
-    if not isinstance(name, str) or name not in _ESTIMATORS:
-        hint = validate.suggestion(str(name), _ESTIMATORS, "it is one of")
-        raise ValueError(validate.refusal("estimator", (), name, hint))
-    with tables.within(f"estimator {name}"):
-        return tables.build(_ESTIMATORS[name], arguments)
+    name = arguments.pop("name", next(iter(classes)) if len(classes) == 1 else None)
+    if not isinstance(name, str) or name not in classes:
+        hint = validate.suggestion(str(name), classes, "it is one of")
+        raise ValueError(validate.refusal(key, (), name, hint))
+    known = fields.describe(classes[name])
+    for field, value in arguments.items():
+        if isinstance(value, str) and value == fields.NONE and field in known and known[field].default is not None:
+            arguments[field] = None
+    with tables.within(f"{key} {name}"):
+        return tables.build(classes[name], arguments)

@@ -120,6 +120,35 @@ def test_every_option_of_sampling_reaches_the_library(capsys, file, tmp_path, pr
     np.testing.assert_array_equal(stored["params"], expected.params)
 
 
+@pytest.mark.parametrize("name", ["rloo", "grpo", "maxatk", "bestofn", "tailextrapolated"])
+def test_estimators_are_offered_by_name(capsys, file, tmp_path, problem, name):
+    code, *_ = run(
+        capsys, "simulate", file, "--dynamics", "ascend_sampled", "--steps", 3, "--estimator", name, "--out",
+        tmp_path / "o",
+    )  # fmt: skip
+    expected = pgdyn.ascend_sampled(problem, 3, 0, estimator=pgdyn.estimators.ESTIMATORS[name]())
+    assert code == 0
+    xarray.testing.assert_identical(datasets.load(tmp_path / "o" / "trajectory.zarr"), expected.to_dataset())
+
+
+def test_parts_of_an_estimator_reach_the_library(capsys, file, tmp_path, problem):
+    parts = ("--estimator", "grpo", "--group-size", 4, "--transform", "whiten", "--transform", "unlikeliness")
+    parts += ("--filter", "none", "--penalty", "k3", "--penalty-in", "loss", "--clip-low", "none", "--epochs", 2)
+    code, *_ = run(
+        capsys, "simulate", file, "--dynamics", "ascend_sampled", "--steps", 3, *parts, "--out", tmp_path / "o"
+    )
+    e = pgdyn.estimators
+    estimator = e.compose(
+        e.GRPO(4), e.Whiten(), e.Unlikeliness(filter=None), e.KLPenalty("k3", "loss"), e.Surrogate(None, epochs=2)
+    )
+    expected = pgdyn.ascend_sampled(problem, 3, 0, estimator=estimator)
+    stored = datasets.load(tmp_path / "o" / "trajectory.zarr")
+    assert code == 0
+    xarray.testing.assert_identical(stored, expected.to_dataset())
+    table = stored.attrs["settings"]["estimator"]
+    assert table["surrogate"]["clip_low"] == "none" and table["transforms"][1]["filter"] == "none"
+
+
 def test_natural_geometry_and_tolerances_reach_the_library(capsys, file, tmp_path, problem):
     options = ("--geometry", "natural", "--rtol", 1e-6, "--atol", 1e-7, "--max-steps", 500, "--saves", 9)
     assert run(capsys, "simulate", file, "--t1", 3, *options, "--out", tmp_path / "o")[0] == 0
@@ -199,9 +228,19 @@ def test_the_options_are_the_fields_of_the_settings():
     """Oracle: the signatures of the imported classes. An estimator or a field added to them is an option, too."""
     dynamics = (pgdyn.Flow, pgdyn.Ascend, pgdyn.AscendSampled)
     found = {parameter.name: parameter for parameter in simulate.params}
-    wanted = {"problem", "dynamics", "out", "overwrite", "estimator"}
-    estimators = [cls for cls in pgdyn.estimators.Estimator.__subclasses__() if cls.__module__ == "pgdyn.estimators"]
-    for cls in (*dynamics, pgdyn.Objective, *estimators):
+    wanted = {"problem", "dynamics", "out", "overwrite", "estimator", "transform", "reward_draw"}
+    e = pgdyn.estimators
+    for kind, named in (("estimator", e.ESTIMATORS), ("transform", e.TRANSFORMS), ("reward_draw", e.REWARD_DRAWS)):
+        assert list(found[kind].type.words) == list(named) or set(found[kind].type.words) == set(named)
+    parts = (*e.ESTIMATORS.values(), *e.TRANSFORMS.values(), *e.REWARD_DRAWS.values(), e.KLPenalty, e.Surrogate)
+    other = {
+        "form": "penalty",
+        "where": "penalty_in",
+        "weight": "penalty_weight",
+        "kind": "surrogate",
+        "level": "ratios",
+    }
+    for cls in (*dynamics, pgdyn.Objective, *parts):
         signature = inspect.signature(cls).parameters
         fields = describe(cls)
         assert list(fields) == list(signature)
@@ -211,8 +250,10 @@ def test_the_options_are_the_fields_of_the_settings():
             assert field.default is MISSING if required else field.default == parameter.default
             assert field.help and field.help[0] == field.help[0].upper()
             if field.type is not None:
-                wanted.add(name)
-                assert found[name].help
+                option = name if cls not in (*parts, e.RobustBonus) else other.get(name, name)
+                option = "bonus_over" if cls is e.RobustBonus and name == "where" else option
+                wanted.add(option)
+                assert found[option].help
     assert set(found) == wanted
     unwritable = {name for cls in dynamics for name, field in describe(cls).items() if field.type is None}
     assert unwritable == {"objective", "solver", "adjoint", "estimator"}
@@ -238,7 +279,15 @@ REFUSALS = {
     "kl": (["--t1", 3, "--kl", -1], "kl is -1; it must be at least 0"),
     "rate": ([*ASCEND, 3, "--lr", "nan"], "learning_rate is nan; every entry of learning_rate must be finite"),
     "save every": ([*ASCEND, 3, "--save-every", 0], "save_every is 0; it must be at least 1"),
-    "baseline": ([*SAMPLED, "--baseline", "mean"], "--baseline is 'mean'; it must be a number or value"),
+    "baseline": (
+        [*SAMPLED, "--baseline", "mean"],
+        "--baseline is 'mean'; it must be a number or value or optimal or greedy",
+    ),
+    "part": ([*SAMPLED, "--beta", 0.5], "--beta goes with --transform unlikeliness"),
+    "other part": (
+        [*SAMPLED, "--estimator", "rloo", "--baseline", "value"],
+        "--baseline goes with --estimator reinforce or maxatk, not with rloo",
+    ),
     "group": ([*SAMPLED, "--group-size", 0], "group_size is 0; it must be at least 1"),
     "seed": ([*SAMPLED, "--seed", -1], "--seed is -1; it must be a whole number from 0 to 2^63 - 1"),
     "no number": (["--t1", "ten"], "--t1 is 'ten'; it must be a number"),
@@ -302,7 +351,7 @@ def test_help_and_version(capsys):
     more = ("--target", "--out", "--overwrite", "--reward", "--kl", "--reference", "--kl-direction", "--lr")
     for option in (*MISPLACED, *more):
         assert re.search(rf"^ .*{option}\b", out, re.M), option
-    assert "None" not in out and "batch]" not in out
+    assert "None" not in out and "For a batch" not in out
     assert run(capsys, "--version") == (0, f"pgdyn {pgdyn.__version__}\n", "")
 
 

@@ -93,6 +93,8 @@ REFUSED = {
         *counts("save_every", 1, "1000000000000"),
         *numbers("target", positive=False),
         *numbers("learning_rate", positive=True),
+        *counts("prompts", 1, "1000000"),
+        ({"reward_to_go": 1}, "reward_to_go is 1; it must be true or false"),
         ({"optimizer": optax}, None),
         ({"objective": {}}, "objective is {}; ascend_sampled takes a pgdyn.Objective"),
         ({"estimator": "reinforce"}, "estimator must be a pgdyn.estimators.Estimator, got 'reinforce'"),

@@ -13,7 +13,9 @@ import sweep_cases as cases
 
 import pgdyn
 from pgdyn.cli import main
+from pgdyn.io.provenance import plain
 from pgdyn.sweep import Ascend, AscendSampled, Axis, Flow, Spec, load_spec
+from pgdyn.sweep.dynamics import from_table, to_table
 
 GOOD = """
 observables = ["true_value", "steps"]
@@ -328,6 +330,15 @@ def example() -> Spec:
         shard_size=8,
         name="an example",
     )
+
+
+def test_a_composed_estimator_survives_a_table():
+    e = pgdyn.estimators
+    parts = (e.Unlikeliness(0.5, filter=None), e.RandomReward(0.25), e.KLPenalty("k3", "loss"), e.Surrogate(None))
+    dynamics = AscendSampled(steps=10, estimator=e.compose(e.GRPO(4, ddof=1), *parts), prompts=3, optimizer="sgd")
+    table = json.loads(json.dumps(plain(to_table(dynamics))))
+    assert table["estimator"]["surrogate"]["clip_low"] == "none"
+    assert from_table(table) == dynamics
 
 
 def test_a_table_in_json_gives_the_spec_back_to_the_last_bit():

@@ -140,7 +140,7 @@ def test_draw_with_one_output():
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ({"baseline": "mean"}, "baseline is 'mean'; it must be one of 'value'"),
+        ({"baseline": "mean"}, "baseline is 'mean'; it must be one of 'value', 'optimal', 'greedy'"),
         ({"baseline": np.nan}, "baseline is nan; every entry of baseline must be finite"),
         ({"baseline": True}, "baseline is True; every entry of baseline must be a real number"),
         ({"baseline": [1.0, 2.0]}, r"baseline must be a single number, got an array of shape \(2,\)"),
