@@ -18,7 +18,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pgdyn import errors, estimators, exact, mdp, metrics, plot, sweep, theory
+    from pgdyn import errors, estimators, exact, mdp, metrics, plot, sweep, theory, verifiable
     from pgdyn.batch import Batch, stack
     from pgdyn.dynamics.ascend import Ascend
     from pgdyn.dynamics.flow import Flow
@@ -67,6 +67,7 @@ __all__ = [
     "stack",
     "sweep",
     "theory",
+    "verifiable",
 ]
 
 _HOMES = {  # module -> the public names that it holds; other names are modules themselves

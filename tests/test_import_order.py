@@ -19,7 +19,7 @@ FLOORS = (  # from the ground up
     ("solution",),
     ("estimators", "dynamics", "ensemble", "solve"),
     ("exact",),
-    ("mdp", "errors", "labels", "robust", "selection", "metrics", "theory"),
+    ("mdp", "errors", "labels", "robust", "selection", "metrics", "theory", "verifiable"),
     ("io", "plot", "sweep"),
     ("compilation_cache",),
     ("cli", "explore"),
