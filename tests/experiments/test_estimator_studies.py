@@ -1,0 +1,153 @@
+"""The studies of estimators and of partial credit, at small sizes: their parts against oracles, and their figures."""
+
+import numpy as np
+import pytest
+import xarray
+
+import figures.estimator_comparison
+import figures.good_teacher
+import figures.partial_credit
+import figures.random_rewards
+import figures.rank_bias
+import figures.verifier_noise
+import pgdyn
+from experiments import (
+    escape_share,
+    estimator_comparison,
+    good_teacher,
+    mean_times,
+    partial_credit,
+    random_rewards,
+    rank_bias,
+    verifier_noise,
+)
+
+
+def test_times_of_many_flows_are_those_of_the_exact_solution():
+    """From easy starts to a stall of 5e3; rtol of a step 1e-6."""
+    starts = partial_credit._tabular(np.array([[0.1, 0.1], [0.05, 0.3], [0.01, 0.5]]))
+    found = mean_times.hitting_times(partial_credit.PARTLY, starts, 0.95)
+    batch = pgdyn.Batch.tabular(np.exp(starts), partial_credit.BINARY, partial_credit.HALFWAY)
+    np.testing.assert_allclose(found, pgdyn.exact.hitting_time(batch, 0.95), rtol=5e-5)
+    at_target = mean_times.hitting_times(partial_credit.PARTLY, np.array([[[9.0, 0, 0, 0]]]), 0.95)
+    assert at_target.tolist() == [0.0]
+
+
+def test_random_rewards_by_enumeration_and_by_law():
+    dataset = random_rewards.run((0.5, 0.9), (2,))
+    np.testing.assert_allclose(dataset["change"], dataset["law"], rtol=2e-3)
+    clips = dataset["clipped_change"].sel(probability=0.9, epochs=2)
+    np.testing.assert_allclose(clips, [0.0148, 0.0036, -0.0023, 0.0208], atol=5.1e-5)
+    assert figures.random_rewards.draw(dataset).axes
+
+
+def test_the_equations_of_a_noisy_verifier_keep_a_neutral_one():
+    """No power: nothing moves. Full power: the wrong mass falls as the flow of GRPO's limit, here by SciPy."""
+    from scipy.integrate import solve_ivp
+    from scipy.special import softmax
+
+    start = np.array(verifier_noise.POLICY)
+    assert verifier_noise.mean_field(start, 0.5, 0.5, 100.0) == pytest.approx(0.8, rel=1e-12)
+    reward = np.array([0.9, 0.9, 0.2, 0.2])
+
+    def field(t, z):
+        pi = softmax(z)
+        q = pi @ reward
+        return pi * (reward - q) / np.sqrt(q * (1 - q))
+
+    path = solve_ivp(field, (0, 5), np.log(start), rtol=1e-10, atol=1e-12)
+    expected = softmax(path.y[:, -1])[2:].sum()
+    assert verifier_noise.mean_field(start, 0.9, 0.2, 5.0) == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_teachers_accuracy_and_variance():
+    """The ground truth is among the proxies; oracle: sums over pairs and outputs."""
+    dataset = good_teacher.run(4)
+    assert dataset["accuracy"][0] == 1 and dataset["on_policy_accuracy"].sel(policy="even")[0] == pytest.approx(1)
+    for name, policy in good_teacher.POLICIES.items():
+        mean = np.dot(policy, good_teacher.TRUE)
+        expected = np.dot(policy, (good_teacher.TRUE - mean) ** 2)
+        assert float(dataset["variance"].sel(policy=name)[0]) == pytest.approx(expected, rel=1e-12)
+    assert good_teacher.rank_correlation(np.array([1.0, 2, 3, np.inf]), np.array([3.0, 2, 1, 9])) == -1
+    assert figures.good_teacher.draw(dataset).axes
+
+
+def test_the_law_of_escapes_is_read_off_the_shares():
+    rng = np.random.default_rng(0)
+    rare = np.array([0.02, 0.05, 0.1, 0.2])
+    share = 1 / (1 + (rare / 0.1) ** -4.0)
+    escaped = (rng.uniform(size=(4, 20_000)) < share[:, None]).astype(float)
+    dataset = xarray.Dataset({"escaped": (("rare", "rare_seed"), escaped)}, coords={"rare": rare})
+    slope, middle = escape_share.escape_law(dataset)
+    assert slope == pytest.approx(4, abs=0.15) and middle == pytest.approx(0.1, rel=0.02)
+
+
+def test_population_of_prompts():
+    problem = rank_bias.make_population(6, 10, 1)
+    assert (np.asarray(problem.true_reward).sum(axis=1) == 3).all()
+    log_policy = np.asarray(pgdyn.policy.log_policy(problem, problem.initial_params))
+    np.testing.assert_allclose(log_policy, problem.features[..., 0], atol=1e-12)
+
+
+def synthetic(shapes, coords, attrs):
+    """A dataset of these variables, with positive numbers."""
+    rng = np.random.default_rng(0)
+    sizes = {name: len(values) for name, values in coords.items()}
+    variables = {
+        name: (dims, rng.uniform(0.1, 1.0, [sizes.get(dim, 4) for dim in dims])) for name, dims in shapes.items()
+    }
+    return xarray.Dataset(variables, coords={k: (k, list(c)) for k, c in coords.items()}, attrs=attrs)
+
+
+def test_figures_are_drawn_without_running_anything():
+    maps, pairs = ("half", "full"), ("first", "second")
+    credit = synthetic(
+        {
+            "flow_ratio": maps,
+            "adaptive_ratio": maps,
+            "grpo_ratio": ("group", *maps),
+            "time": ("point", "credit", "save"),
+            "success": ("point", "credit", "save"),
+            "compositional_ratio": pairs,
+            "compositional_adaptive": pairs,
+        },
+        {
+            "full": [1e-3, 1e-2, 0.1],
+            "half": [1e-3, 1e-2, 0.1],
+            "group": [4, 16, 96],
+            "first": [0.01, 0.1],
+            "second": [0.01, 0.1],
+            "credit": [0, 1, 2],
+        },
+        {"marked": partial_credit.MARKED},
+    )
+    credit["time"] = credit["time"].cumsum("save")
+    assert len(figures.partial_credit.draw_maps(credit).axes) >= 5
+    assert len(figures.partial_credit.draw_paths(credit).axes) >= 6
+    answers = synthetic(
+        {
+            "change": ("variant", "epochs", "answer"),
+            "uplift": ("variant", "answer"),
+            "pass_at_n": ("variant", "N"),
+            "base": ("N",),
+        },
+        {
+            "variant": list(rank_bias.PARTS),
+            "epochs": [1, 2, 4],
+            "answer": [0.35, 0.2, 0.1, 0.05],
+            "N": list(rank_bias.COUNTS),
+        },
+        {},
+    )
+    assert len(figures.rank_bias.draw(answers).axes) == 3
+    noise = synthetic({"wrong": ("power", "seed"), "mean_field": ("power",)}, {"power": [-0.5, 0, 0.5]}, {"start": 0.8})
+    assert figures.verifier_noise.draw(noise).axes
+    names = list(estimator_comparison.ESTIMATORS)
+    compared = synthetic(
+        {"time": ("estimator", "rate", "seed"), "escaped": ("rare", "rare_seed")},
+        {"estimator": names, "rate": [0.1, 1.0], "rare": [0.02, 0.05, 0.1, 0.2]},
+        {"samples": 4000},
+    )
+    compared["escaped"] = (("rare", "rare_seed"), np.array([[0, 0, 0, 1], [0, 0, 1, 1], [0, 1, 1, 1], [0, 1, 1, 1.0]]))
+    compared["time"] = 1000 * compared["time"]
+    assert len(figures.estimator_comparison.draw(compared).axes) == 2
