@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pgdyn.errors.categorize import categorize
     from pgdyn.errors.design import design
     from pgdyn.errors.sensitivity import hitting_time_sensitivity, sensitivity
+    from pgdyn.evaluate import evaluate
     from pgdyn.io.problem_file import load_problem, save_problem
     from pgdyn.objective import Objective
     from pgdyn.policy import kernel
@@ -52,6 +53,7 @@ __all__ = [
     "design",
     "errors",
     "estimators",
+    "evaluate",
     "exact",
     "flow",
     "flow_many",
@@ -78,6 +80,7 @@ _HOMES = {  # module -> the public names that it holds; other names are modules 
     "errors.categorize": ("categorize",),
     "errors.design": ("design",),
     "errors.sensitivity": ("hitting_time_sensitivity", "sensitivity"),
+    "evaluate": ("evaluate",),
     "io.problem_file": ("load_problem", "save_problem"),
     "objective": ("Objective",),
     "policy": ("kernel",),

@@ -20,7 +20,8 @@ FLOORS = (  # from the ground up
     ("estimators", "dynamics", "ensemble", "solve"),
     ("exact",),
     ("mdp", "errors", "labels", "robust", "selection", "metrics", "theory", "verifiable"),
-    ("io", "plot", "sweep"),
+    ("io", "plot", "sweep", "scores"),
+    ("evaluate",),
     ("compilation_cache",),
     ("cli", "explore"),
 )

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 # The one place where subcommands are registered: each is the `click.Command` of its own name in pgdyn/cli/<name>.py,
 # whose function returns the exit code.
-COMMANDS = ("simulate", "categorize", "sweep", "verify")
+COMMANDS = ("simulate", "categorize", "sweep", "verify", "evaluate")
 
 INTERRUPTED = 130
 

@@ -14,8 +14,8 @@ rejected outputs score below the chosen one (HAcc: below max(r_P(chosen), V_P(x)
 outputs. Every inequality is strict, so a tie is an error. Scores and V_P may have any unit; log-probabilities are in
 nats.
 
-Every function takes arrays or nested lists, gives a scalar between 0 and 1, and may be used under `jax.jit` and
-`jax.vmap`.
+Every function takes arrays or nested lists and gives a scalar between 0 and 1. Known values are computed by NumPy, so
+nothing is compiled; under `jax.jit` and `jax.vmap` the same functions trace.
 
 Source: arXiv 2604.25872, section 4. The worked case of the examples: policy (.05, .5, .15, .15, .15), truth
 (1, .8, -1, -1, -1), proxy (1, -.95, -.9, -.8, -1), and the seven pairs that the truth orders strictly.
@@ -27,13 +27,16 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from pgdyn import validate
 from pgdyn.validate import Numbers
 
+Scalar = Float[Array | np.ndarray, ""]
 
-def accuracy(chosen: Numbers, rejected: Numbers, *, one_vs_many: bool = False) -> Float[Array, ""]:
+
+def accuracy(chosen: Numbers, rejected: Numbers, *, one_vs_many: bool = False) -> Scalar:
     r"""Acc: the fraction of items in which the chosen output scores strictly above the rejected one(s).
 
         Acc = mean_i 1[ r_P(chosen_i) > r_P(rejected_i) ]
@@ -57,12 +60,12 @@ def accuracy(chosen: Numbers, rejected: Numbers, *, one_vs_many: bool = False) -
         >>> float(accuracy([1.0, 0.5], [[0.0, -1.0], [0.0, 0.5]], one_vs_many=True))
         0.5
     """
-    return jnp.mean(_correct(*_scores(chosen, rejected, one_vs_many), None, one_vs_many))
+    return _mean(_correct(*_scores(chosen, rejected, one_vs_many), None, one_vs_many), None)
 
 
 def weighted_accuracy(
     chosen: Numbers, rejected: Numbers, logp_chosen: Numbers, logp_rejected: Numbers, *, one_vs_many: bool = False
-) -> Float[Array, ""]:
+) -> Scalar:
     r"""Acc-W: Acc with items weighted by one softmax over all of them.
 
         Acc-W = sum_i w_i 1[ r_P(chosen_i) > r_P(rejected_i) ],     w = softmax_i( log p(chosen_i) + log p(rejected_i) )
@@ -83,7 +86,7 @@ def weighted_accuracy(
             if no item has any weight.
 
     Example:
-        >>> best, second, bad = jnp.log(0.05), jnp.log(0.5), jnp.log(0.15)
+        >>> best, second, bad = np.log(0.05), np.log(0.5), np.log(0.15)
         >>> chosen = [[1, 1, 1, 1, -0.95, -0.95, -0.95]]
         >>> rejected = [[-0.95, -0.9, -0.8, -1, -0.9, -0.8, -1]]
         >>> high = [[best, best, best, best, second, second, second]]
@@ -93,12 +96,12 @@ def weighted_accuracy(
     """
     scores = _scores(chosen, rejected, one_vs_many)
     weights = _weights(logp_chosen, logp_rejected, scores, one_vs_many)
-    return jnp.sum(weights * _correct(*scores, None, one_vs_many))
+    return _mean(_correct(*scores, None, one_vs_many), weights)
 
 
 def harm_aware_accuracy(
     chosen: Numbers, rejected: Numbers, mean_reward: Numbers, *, one_vs_many: bool = False
-) -> Float[Array, ""]:
+) -> Scalar:
     r"""HAcc: Acc that also accepts an item whose rejected output(s) score strictly below the prompt's mean score.
 
         HAcc = mean_i 1[ r_P(chosen_i) > r_P(rejected_i)  or  r_P(rejected_i) < V_P(x_i) ]
@@ -123,7 +126,7 @@ def harm_aware_accuracy(
         0.8571
     """
     scores = _scores(chosen, rejected, one_vs_many)
-    return jnp.mean(_correct(*scores, _mean_reward(mean_reward, scores[1]), one_vs_many))
+    return _mean(_correct(*scores, _mean_reward(mean_reward, scores[1]), one_vs_many), None)
 
 
 def weighted_harm_aware_accuracy(
@@ -134,7 +137,7 @@ def weighted_harm_aware_accuracy(
     mean_reward: Numbers,
     *,
     one_vs_many: bool = False,
-) -> Float[Array, ""]:
+) -> Scalar:
     r"""HAcc-W: HAcc with the item weights of Acc-W.
 
         HAcc-W = sum_i w_i 1[ r_P(chosen_i) > r_P(rejected_i)  or  r_P(rejected_i) < V_P(x_i) ]
@@ -154,7 +157,7 @@ def weighted_harm_aware_accuracy(
         ValueError: as for `weighted_accuracy` and `harm_aware_accuracy`.
 
     Example:
-        >>> best, second, bad = jnp.log(0.05), jnp.log(0.5), jnp.log(0.15)
+        >>> best, second, bad = np.log(0.05), np.log(0.5), np.log(0.15)
         >>> chosen = [[1, 1, 1, 1, -0.95, -0.95, -0.95]]
         >>> rejected = [[-0.95, -0.9, -0.8, -1, -0.9, -0.8, -1]]
         >>> high = [[best, best, best, best, second, second, second]]
@@ -165,21 +168,30 @@ def weighted_harm_aware_accuracy(
     """
     scores = _scores(chosen, rejected, one_vs_many)
     weights = _weights(logp_chosen, logp_rejected, scores, one_vs_many)
-    return jnp.sum(weights * _correct(*scores, _mean_reward(mean_reward, scores[1]), one_vs_many))
+    return _mean(_correct(*scores, _mean_reward(mean_reward, scores[1]), one_vs_many), weights)
 
 
-def _correct(
-    chosen: Float[Array, "..."], rejected: Float[Array, "..."], mean_reward: Float[Array, " X"] | None, one: bool
-) -> Float[Array, "..."]:
+def _arrays(*values: Any) -> Any:
+    """jax.numpy where a value is being traced, else NumPy."""
+    return jnp if any(map(validate.is_traced, values)) else np
+
+
+def _mean(right: Any, weights: Any) -> Any:
+    xp = _arrays(right, weights)
+    return xp.asarray(xp.mean(right) if weights is None else xp.sum(weights * right))
+
+
+def _correct(chosen: Any, rejected: Any, mean_reward: Any, one: bool) -> Any:
     """1 for each item that is right, else 0: [prompts, pairs], or [prompts] in one-vs-many."""
+    xp = _arrays(chosen, rejected, mean_reward)
     bar = chosen
     if mean_reward is not None:
-        bar = jnp.maximum(chosen, mean_reward if one else mean_reward[:, None])
+        bar = xp.maximum(chosen, mean_reward if one else mean_reward[:, None])
     below = rejected < (bar[:, None] if one else bar)
-    return (jnp.all(below, axis=-1) if one else below).astype(rejected.dtype)
+    return (xp.all(below, axis=-1) if one else below).astype(rejected.dtype)
 
 
-def _scores(chosen: Any, rejected: Any, one_vs_many: Any) -> tuple[Array, Array]:
+def _scores(chosen: Any, rejected: Any, one_vs_many: Any) -> tuple[Any, Any]:
     validate.choice("one_vs_many", one_vs_many, (False, True))
     high, low = validate.as_floats("chosen", chosen), validate.as_floats("rejected", rejected)
     if one_vs_many:
@@ -192,18 +204,18 @@ def _scores(chosen: Any, rejected: Any, one_vs_many: Any) -> tuple[Array, Array]
         raise ValueError(f"chosen has shape {high.shape} and rejected {low.shape}; both must be [prompts, pairs]")
     validate.require_finite("chosen", high)
     validate.require_finite("rejected", low)
-    return jnp.asarray(high, validate.float_dtype()), jnp.asarray(low, validate.float_dtype())
+    return high, low
 
 
-def _mean_reward(value: Any, rejected: Array) -> Array:
+def _mean_reward(value: Any, rejected: Any) -> Any:
     mean = validate.as_floats("mean_reward", value)
     if mean.shape != rejected.shape[:1]:
         raise ValueError(f"mean_reward has shape {mean.shape} but there are {rejected.shape[0]} prompts")
     validate.require_finite("mean_reward", mean)
-    return jnp.asarray(mean, validate.float_dtype())
+    return mean
 
 
-def _weights(logp_chosen: Any, logp_rejected: Any, scores: tuple[Array, Array], one: bool) -> Array:
+def _weights(logp_chosen: Any, logp_rejected: Any, scores: tuple[Any, Any], one: bool) -> Any:
     """One softmax over all items: [prompts, pairs], or [prompts] in one-vs-many."""
     logps = []
     for name, value, score in zip(("chosen", "rejected"), (logp_chosen, logp_rejected), scores, strict=True):
@@ -212,9 +224,12 @@ def _weights(logp_chosen: Any, logp_rejected: Any, scores: tuple[Array, Array], 
             raise ValueError(f"logp_{name} has shape {logp.shape} but {name} has {score.shape}")
         if not validate.is_traced(logp):
             validate.require(f"logp_{name}", logp, logp <= 0, "a log-probability must be at most 0")
-        logps.append(jnp.asarray(logp, validate.float_dtype()))
+        logps.append(logp)
     high, low = logps
-    item = high + (jnp.sum(low, axis=-1) if one else low)
-    if not validate.is_traced(item) and not bool(jnp.any(item > -jnp.inf)):
+    item = high + (_arrays(low).sum(low, axis=-1) if one else low)
+    if validate.is_traced(item):
+        return jax.nn.softmax(item, axis=None)
+    if not np.any(item > -np.inf):
         raise ValueError("no item has any weight: each has an output of log-probability -inf")
-    return jax.nn.softmax(item, axis=None)
+    weights = np.exp(item - np.max(item))
+    return weights / weights.sum()

@@ -1,0 +1,83 @@
+"""The tables that `pgdyn evaluate` shows: metrics by reward model, kinds of errors, and the worst prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from pgdyn.cli import tables
+from pgdyn.evaluate import Evaluation
+from pgdyn.scores.judge import ESCAPES, HARMFUL, HARMLESS, WHY, WRONG
+
+_SIDE_BY_SIDE = 4  # reward models in one table
+_TEXT = 60
+
+
+def show(found: Evaluation, remarks: Iterable[str]) -> None:
+    """Prints what was found.
+
+    Example:
+        >>> from pgdyn.evaluate import evaluate
+        >>> show(evaluate({"prompt": [1, 1], "true_reward": [1, 0], "rm": [2.0, 3.0]}), [])
+        <BLANKLINE>
+        metric ... rm
+        ...
+    """
+    console = tables.console(120)
+    for words in remarks:
+        console.print(words, soft_wrap=True)
+    names = list(found.judgements)
+    for first in range(0, len(names), _SIDE_BY_SIDE):
+        _metrics(console, found, names[first : first + _SIDE_BY_SIDE])
+    left: dict[str, list[str]] = {}
+    for one in found.judgements.values():
+        for metric, words in one.left_out.items():
+            if metric not in left.setdefault(words, []):
+                left[words].append(metric)
+    for words, metrics in left.items():
+        console.print(f"left out: {', '.join(metrics)}: {words}", soft_wrap=True)
+    _errors(console, found)
+    for name, one in found.judgements.items():
+        if not one.worst:
+            continue
+        columns = ("line", "chosen", "rejected", "mean", "margin", "wrong pairs", "prompt")
+        table = tables.table(
+            *columns, left=["prompt"], title=f"{name}: the worst prompts (margin in standard deviations)"
+        )
+        for row in one.worst:
+            prompt = " ".join(row.prompt.split()).encode("utf-8", "replace").decode()
+            prompt = prompt if len(prompt) <= _TEXT else prompt[: _TEXT - 1] + "…"
+            numbers = (row.chosen, row.rejected, row.mean_reward, row.margin)
+            cells = ("" if value != value else f"{value:.4g}" for value in numbers)
+            table.add_row(str(row.line), *cells, f"{row.wrong} of {row.pairs}", prompt)
+        console.print(table)
+
+
+def _metrics(console: object, found: Evaluation, names: Sequence[str]) -> None:
+    table = tables.table("metric", *names, left=["metric"])
+    table.columns[0].no_wrap = True
+    order = dict.fromkeys(metric for name in names for metric in found.judgements[name].metrics)
+    for metric in order:
+        cells = []
+        for name in names:
+            one = found.judgements[name].metrics.get(metric)
+            cells.append("" if one is None else f"{one.value:.4g} [{one.low:.4g}, {one.high:.4g}] n={one.n}")
+        table.add_row(metric, *cells)
+    console.print(table)  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def _errors(console: object, found: Evaluation) -> None:
+    seen = {kind for one in found.judgements.values() for kind, count in one.errors.items() if count}
+    if not seen:
+        return
+    table = tables.table(
+        "pairs", *found.judgements, "why", left=["pairs", "why"], title="which errors are harmful or harmless"
+    )
+    order = ("right", *HARMLESS, *HARMFUL, WRONG, ESCAPES)
+    for kind in order:
+        if kind not in seen and kind != "right":
+            continue
+        word = "harmless: " if kind in HARMLESS else "harmful: " if kind in HARMFUL else ""
+        label = "responses that help: " + kind if kind == ESCAPES else word + kind
+        counts = (one.errors.get(kind, 0) for one in found.judgements.values())
+        table.add_row(label, *(f"{count:,}" for count in counts), WHY.get(kind, "the better response scores higher"))
+    console.print(table)  # pyright: ignore[reportAttributeAccessIssue]

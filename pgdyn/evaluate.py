@@ -1,0 +1,219 @@
+r"""`evaluate`: what a table of scores says of reward models, with intervals over prompts.
+
+What can be measured is measured: accuracy where it is known which response is better, the weighted forms where
+log-probabilities under the initial policy are there, the harm-aware ones where a prompt's mean score is known or can be
+estimated from its responses, benchmark scores of benchmark files. What cannot is left out, with a sentence on what is
+missing. The formulas are those of `pgdyn.metrics`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import pathlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from pgdyn import validate
+from pgdyn.metrics.intervals import Interval
+from pgdyn.scores import files, kinds
+from pgdyn.scores.judge import Judgement, Settings, judge
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation(Mapping[str, Any]):
+    """What `evaluate` found. As a mapping it is what `pgdyn evaluate --json` writes.
+
+    Attributes:
+        judgements: reward model -> its metrics, errors and worst prompts.
+        files: file -> what it was taken for.
+        bad: file -> how many rows cannot be used, and the first of them; files without such rows are left out.
+        notes: further sentences.
+        confidence: of the intervals.
+    """
+
+    judgements: dict[str, Judgement]
+    files: dict[str, str]
+    bad: dict[str, str]
+    notes: tuple[str, ...]
+    confidence: float
+
+    @property
+    def models(self) -> dict[str, dict[str, dict[str, float | int]]]:
+        """Reward model -> metric -> {"value", "low", "high", "n"}."""
+        return {
+            name: {metric: _plain(interval) for metric, interval in one.metrics.items()}
+            for name, one in self.judgements.items()
+        }
+
+    @property
+    def left_out(self) -> dict[str, dict[str, str]]:
+        """Reward model -> metric that the data do not allow -> a sentence on what is missing."""
+        return {name: dict(one.left_out) for name, one in self.judgements.items()}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as plain values."""
+        return {
+            "models": self.models,
+            "left_out": self.left_out,
+            "errors": {name: dict(one.errors) for name, one in self.judgements.items()},
+            "worst_prompts": {
+                name: [_finite(dataclasses.asdict(row)) for row in one.worst] for name, one in self.judgements.items()
+            },
+            "files": dict(self.files),
+            "bad_rows": dict(self.bad),
+            "notes": list(self.notes),
+            "confidence": self.confidence,
+        }
+
+    def plot(self) -> Figure:
+        """The picture of `pgdyn.plot.evaluation`."""
+        from pgdyn.plot import evaluation
+
+        return evaluation(self)
+
+    def __getitem__(self, key: str) -> Any:
+        return self.to_dict()[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.to_dict())
+
+    def __len__(self) -> int:
+        return len(self.to_dict())
+
+
+def evaluate(
+    scores: Any,
+    *,
+    columns: Mapping[str, str] | None = None,
+    models: Sequence[str] = (),
+    skip_bad: bool = False,
+    confidence: float = 0.95,
+    resamples: int = 1000,
+    seed: int = 0,
+    worst: int = 5,
+) -> Evaluation:
+    """Judges reward models by their scores.
+
+    Args:
+        scores: a file or a list of files: RewardBench v1 or v2 scores, pairs, or one row a response, as CSV, JSON, JSON
+            lines or Parquet, gzipped or not; or columns, as a dict of lists or a pandas frame.
+        columns: role -> column, where the names are not among those that are known. The roles are prompt, response,
+            logp, true_reward, mean_reward, subset, model and id.
+        models: of files with one row a response: the columns that are reward models; all numeric ones where empty.
+        skip_bad: use the other rows where some cannot be used.
+        confidence: the part of the bootstrap resamples that an interval holds.
+        resamples: how many.
+        seed: of the resamples.
+        worst: how many of the worst prompts to name.
+
+    Returns:
+        An `Evaluation`: `models[NAME][METRIC]["value"]`, with "low", "high" and "n", the prompts that take part.
+
+    Raises:
+        ValueError: on a file that is no known kind, is empty or is cut off; on rows that cannot be used, unless they
+            are
+            skipped: how many, and the first of them; on settings out of range.
+        OSError: if a file cannot be read.
+
+    Example:
+        >>> table = {"prompt": [1, 1, 1], "true_reward": [1, 0.5, 0], "rm": [2.0, 3.0, 1.0]}
+        >>> found = evaluate(table)
+        >>> found.models["rm"]["accuracy"]["value"].__round__(4), found.models["rm"]["reward_variance"]["n"]
+        (0.6667, 1)
+        >>> found.left_out["rm"]["weighted_accuracy"]
+        'the log-probabilities of the responses under the initial policy are missing'
+    """
+    settings = Settings(
+        confidence,
+        validate.count("resamples", resamples, minimum=1),
+        validate.count("seed", seed, minimum=0),
+        validate.count("worst", worst, minimum=0),
+    )
+    if isinstance(confidence, bool) or not isinstance(confidence, int | float) or not 0 < confidence < 1:
+        raise ValueError(f"confidence is {validate.shown(confidence)}; it must lie between 0 and 1")
+    given = dict(columns or {})
+    ours = (models,) if isinstance(models, str) else tuple(models)
+    taken, bad, notes = {}, {}, []
+    found: list[tuple[str, str, Judgement]] = []
+    for name, table in _tables(scores, given):
+        reading = kinds.recognize(table, given, ours)
+        taken[name] = f"{table.form}, {reading.taken_for}"
+        if reading.bad:
+            place = min(reading.bad)
+            rows = f"{len(reading.bad)} of {reading.total} rows cannot be used; the first is {reading.unit} {place}"
+            bad[name] = f"{rows}: {reading.bad[place]}"
+            if not skip_bad:
+                raise ValueError(f"{name}: {bad[name]}; skip_bad uses the rest (--skip-bad on the command line)")
+        notes += [f"{name}: {words}" for words in reading.notes]
+        for rows in reading.rows:
+            judged = judge(rows, settings)
+            found += [(model, name, one) for model, one in judged.items()]
+            notes += [f"{name}: {words}" for words in dict.fromkeys(w for one in judged.values() for w in one.notes)]
+    merged, more = _merged(found)
+    return Evaluation(merged, taken, bad, tuple(dict.fromkeys([*notes, *more])), confidence)
+
+
+def _tables(scores: Any, columns: Mapping[str, str]) -> Iterator[tuple[str, files.Table]]:
+    def text(name: str) -> bool:
+        return kinds.is_text(name, columns)
+
+    if isinstance(scores, str | os.PathLike):
+        scores = [scores]
+    if isinstance(scores, Mapping) or hasattr(scores, "columns"):
+        yield "scores", files.of_columns({str(name): scores[name] for name in scores}, text)
+        return
+    if not isinstance(scores, Sequence) or not len(scores):
+        raise ValueError(f"scores is {validate.shown(scores)}; it must be a file, a list of files, or columns")
+    if all(isinstance(row, Mapping) for row in scores):
+        names = dict.fromkeys(key for row in scores for key in row)
+        yield "scores", files.of_columns({str(name): [row.get(name) for row in scores] for name in names}, text)
+        return
+    for path in scores:
+        if not isinstance(path, str | os.PathLike):
+            raise ValueError(f"scores holds {validate.shown(path)}; it must hold names of files")
+        yield str(pathlib.Path(path)), files.read(path, text)
+
+
+def _merged(found: list[tuple[str, str, Judgement]]) -> tuple[dict[str, Judgement], list[str]]:
+    """Judgements by model, and sentences on what two files both say.
+
+    What two kinds of file say of one model is put together; a metric that both give, the errors and the worst prompts
+    are those of the kind that knows more. Two files of one kind are two models.
+    """
+    order = list(dict.fromkeys(model for model, _, _ in found))
+    merged: dict[str, Judgement] = {}
+    homes: dict[str, dict[str, str]] = {}
+    notes = []
+    for model, name, one in sorted(found, key=lambda entry: (order.index(entry[0]), kinds.KINDS.index(entry[2].kind))):
+        there = merged.get(model)
+        if there is None:
+            merged[model], homes[model] = one, {one.kind: name}
+        elif one.kind in homes[model]:
+            apart, count = f"{model} ({pathlib.Path(name).name})", 2
+            while apart in merged:
+                apart, count = f"{model} ({pathlib.Path(name).name}, {count})", count + 1
+            merged[apart] = one
+        else:
+            if both := [metric for metric in one.metrics if metric in there.metrics]:
+                notes.append(f"{', '.join(both)} of {model} are not those of {name} ({one.kind}) but of a fuller table")
+            homes[model][one.kind] = name
+            metrics = {
+                **there.metrics,
+                **{key: value for key, value in one.metrics.items() if key not in there.metrics},
+            }
+            left = {key: words for key, words in {**one.left_out, **there.left_out}.items() if key not in metrics}
+            merged[model] = dataclasses.replace(there, metrics=metrics, left_out=left)
+    return merged, notes
+
+
+def _plain(interval: Interval) -> dict[str, float | int]:
+    return {"value": interval.value, "low": interval.low, "high": interval.high, "n": interval.n}
+
+
+def _finite(row: dict[str, Any]) -> dict[str, Any]:
+    """JSON has no nan."""
+    return {key: None if isinstance(value, float) and value != value else value for key, value in row.items()}
