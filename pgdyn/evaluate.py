@@ -73,7 +73,7 @@ class Evaluation(Mapping[str, Any]):
         """The picture of `pgdyn.plot.evaluation`."""
         from pgdyn.plot import evaluation
 
-        return evaluation(self)
+        return evaluation(self.judgements)
 
     def __getitem__(self, key: str) -> Any:
         return self.to_dict()[key]

@@ -96,8 +96,9 @@ def rewardbench(subset: Sequence[str], scores_chosen: Numbers, scores_rejected: 
         ValueError: on shapes that do not fit, entries that are not finite, or no subset of RewardBench.
 
     Example:
-        >>> rewardbench(["math-prm", "hep-go", "donotanswer"], [1.0, 0.0, 1.0], [0.0, 1.0,
-        0.0])["rewardbench_reasoning"] 0.8571428571428571
+        >>> subset, high, low = ["math-prm", "hep-go", "donotanswer"], [1.0, 0.0, 1.0], [0.0, 1.0, 0.0]
+        >>> rewardbench(subset, high, low)["rewardbench_reasoning"]
+        0.8571428571428571
     """
     high, low = (
         np.asarray(validate.as_floats(n, v)) for n, v in (("chosen", scores_chosen), ("rejected", scores_rejected))
@@ -189,7 +190,7 @@ def rewardbench2(
     names = np.asarray(subset)
     found = {}
     for name in np.unique(names):
-        at = np.flatnonzero(names == name)
+        at = np.flatnonzero(names == name).tolist()
         if str(name).lower() == TIES:
             found[f"rewardbench2_{TIES}"] = ties(
                 [ids[i] for i in at], [rows[i] for i in at], [num_correct[i] for i in at]
@@ -215,7 +216,7 @@ def ties(ids: Sequence[str], scores: Sequence[Numbers], num_correct: Sequence[in
         >>> round(ties(["tied:1", "ref:1"], [[5, 4.6, 4, 1], [6, 3]], [2, 1]), 5)
         1.00462
     """
-    return ties_score(ties_sums(ids, scores, num_correct).sum(axis=0))
+    return float(ties_score(ties_sums(ids, scores, num_correct).sum(axis=0)))
 
 
 def ties_sums(ids: Sequence[str], scores: Sequence[Numbers], num_correct: Sequence[int]) -> np.ndarray:
@@ -259,14 +260,13 @@ def ties_sums(ids: Sequence[str], scores: Sequence[Numbers], num_correct: Sequen
     return found
 
 
-def ties_score(sums: np.ndarray) -> float | np.ndarray:
+def ties_score(sums: np.ndarray) -> np.ndarray:
     """The ties formula from sums [..., 8] over prompts; a term that no prompt enters counts 0.
 
     Example:
-        >>> ties_score(np.array([1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0]))
+        >>> float(ties_score(np.array([1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0])))
         0.3
     """
     under = sums[..., [5, 6, 7, 7, 7]]
     terms = np.where(under > 0, sums[..., :5] / np.where(under > 0, under, 1.0), 0.0)
-    found = terms @ _TIES_WEIGHTS
-    return float(found) if found.ndim == 0 else found
+    return np.asarray(terms @ _TIES_WEIGHTS)

@@ -123,6 +123,4 @@ def ordered_pairs(prompt: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np
             worse += [other[up], one[down]]
     if not better:
         return np.zeros(0, int), np.zeros(0, int)
-    high, low = np.concatenate(better), np.concatenate(worse)
-    order = np.lexsort((low, high))
-    return high[order], low[order]
+    return np.concatenate(better), np.concatenate(worse)

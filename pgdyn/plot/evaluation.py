@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 from pgdyn.plot import palette
 
 if TYPE_CHECKING:
-    from pgdyn.evaluate import Evaluation
+    from pgdyn.scores.judge import Judgement
 
 _PANELS = (
     ("pairs", ("accuracy", "weighted_accuracy", "harm_aware_accuracy", "weighted_harm_aware_accuracy")),
@@ -40,23 +41,23 @@ _BARS = (
 _MOST = 24  # reward models that a picture has room for
 
 
-def evaluation(found: Evaluation) -> Figure:
+def evaluation(judgements: Mapping[str, Judgement]) -> Figure:
     """Metrics by reward model as dots with their intervals, and the pairs by what their errors do.
 
     Args:
-        found: what `pgdyn.evaluate` gave. Of more than 24 reward models the first 24 are drawn.
+        judgements: what `pgdyn.evaluate` gave, by reward model. Of more than 24 reward models the first 24 are drawn.
 
     Returns:
         A figure.
 
     Example:
-        >>> from pgdyn.evaluate import evaluate
-        >>> figure = evaluation(evaluate({"prompt": [1, 1], "true_reward": [1, 0], "rm": [2.0, 3.0]}))
+        >>> from pgdyn import evaluate
+        >>> figure = evaluation(evaluate({"prompt": [1, 1], "true_reward": [1, 0], "rm": [2.0, 3.0]}).judgements)
         >>> [axes.get_title(loc="left") for axes in figure.axes]
         ['pairs', 'one against many', 'reward variance', 'what errors do']
     """
-    names = list(found.judgements)[:_MOST]
-    metrics = {name: found.judgements[name].metrics for name in names}
+    names = list(judgements)[:_MOST]
+    metrics = {name: judgements[name].metrics for name in names}
     panels = []
     for title, wanted in _PANELS:
         there = [
@@ -64,7 +65,7 @@ def evaluation(found: Evaluation) -> Figure:
         ]
         if there:
             panels.append((title, there))
-    bars = any(found.judgements[name].errors for name in names)
+    bars = any(judgements[name].errors for name in names)
     count = len(panels) + bars
     most = max((len(there) for _, there in panels), default=1)
     row = 0.22 + 0.09 * most
@@ -74,7 +75,7 @@ def evaluation(found: Evaluation) -> Figure:
     for panel, (title, there) in zip(axes, panels, strict=False):
         _dots(panel, title, there, metrics, places)
     if bars:
-        _stack(axes[-1], found, names, places)
+        _stack(axes[-1], judgements, names, places)
     axes[0].set_yticks(places, [name if len(name) <= 28 else name[:27] + "…" for name in names])
     axes[0].set_ylim(-0.6, len(names) - 0.4)
     for panel in axes:
@@ -106,11 +107,9 @@ def _dots(axes: Any, title: str, there: list[str], metrics: dict[str, Any], plac
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), fontsize=7, frameon=False)
 
 
-def _stack(axes: Any, found: Evaluation, names: list[str], places: np.ndarray) -> None:
+def _stack(axes: Any, judgements: Mapping[str, Judgement], names: list[str], places: np.ndarray) -> None:
     left = np.zeros(len(names))
-    counts = {
-        kind: np.array([found.judgements[name].errors.get(kind, 0) for name in names], float) for kind, *_ in _BARS
-    }
+    counts = {kind: np.array([judgements[name].errors.get(kind, 0) for name in names], float) for kind, *_ in _BARS}
     total = np.maximum(sum(counts.values()), 1)
     for kind, label, color in _BARS:
         share = counts[kind] / total

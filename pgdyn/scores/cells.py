@@ -104,8 +104,8 @@ def key(cell: Any) -> str:
     return f"{cell:g}" if isinstance(cell, float) and cell == cell // 1 and abs(cell) < 1e15 else str(cell)
 
 
-def is_numeric(column: Column) -> bool:
-    """Whether most of the first cells that are not empty are numbers.
+def is_numeric(column: Column, *, most: bool = True) -> bool:
+    """Whether most of the first cells that are not empty are numbers, or at least one is.
 
     Example:
         >>> is_numeric(Column([["1", "x", "2"]])), is_numeric(Column([["a", "2020"]]))
@@ -120,4 +120,4 @@ def is_numeric(column: Column) -> bool:
         numbers += not why or why.endswith("not finite")
         if seen == _LOOKED_AT:
             break
-    return seen > 0 and 2 * numbers > seen
+    return 2 * numbers > seen if most and seen else numbers > 0

@@ -354,7 +354,7 @@ def _checked(table: Table) -> Table:
 def _floats(cells: Collection[Any]) -> np.ndarray | list[Any]:
     """An array, if every cell is a number; else the cells."""
     try:
-        if any(isinstance(cell, bool) for cell in cells):
+        if not isinstance(next(iter(cells), ""), str) and any(isinstance(cell, bool) for cell in cells):
             return list(cells)
         return np.fromiter(map(float, cells), float, len(cells))
     except (TypeError, ValueError, OverflowError):

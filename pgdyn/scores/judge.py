@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -40,6 +41,7 @@ WHY = {
 }
 _NEGLIGIBLE = np.log(1e-3)
 _BLOCK = 2**21  # pairs held at once
+_KEPT = 2**23  # pairs kept for the next model
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,7 +111,7 @@ def judge(rows: Rows, settings: Settings) -> dict[str, Judgement]:
     """Each model of the rows.
 
     Example:
-        >>> rows = Rows(PAIRS, np.array([0, 1]), ["a", "b"], np.array([2, 3]),
+        >>> rows = Rows("pairs", np.array([0, 1]), ["a", "b"], np.array([2, 3]),
         ...             {"rm": {"chosen": np.array([1.0, 0.0]), "rejected": np.array([0.0, 1.0])}})
         >>> judge(rows, Settings())["rm"].metrics["accuracy"].value
         0.5
@@ -281,7 +283,7 @@ def _rewardbench(
         sums = intervals.resampled(own[:, None], resamples=settings.resamples, seed=settings.seed + i)
         draws[name], counts[name], values[name] = sums[:, 0] / len(own), len(own), float(own.mean())
     sections = {benchmarks.SECTION[name] for name in names}
-    resampled = benchmarks.overall(draws)  # the same weighted means, on arrays
+    resampled: Any = benchmarks.overall(draws)  # the same weighted means, on arrays
     found = {}
     for key, value in benchmarks.overall(values).items():
         part = [n for n in names if key in ("rewardbench", f"rewardbench_{benchmarks.slug(benchmarks.SECTION[n])}")]
@@ -402,15 +404,13 @@ def _responses(rows: Rows, name: str, settings: Settings) -> Judgement:
     if truth is not None:
         top = np.full(prompts, -np.inf)
         np.maximum.at(top, prompt, scores)
-        blocks = list(_blocks(prompt, count))
-        weights = []
-        for block in blocks if logp is not None else ():
-            high, low = ordered_pairs(prompt[block], truth[block])
-            weights.append(float(np.max(logp[block][high] + logp[block][low], initial=-np.inf)))  # pyright: ignore
-        for block in blocks:
-            high, low = ordered_pairs(prompt[block], truth[block])
-            if not len(high):
-                continue
+        peak = 0.0
+        if logp is not None:
+            tops = (
+                np.max(logp[block][high] + logp[block][low], initial=-np.inf) for block, high, low in _ordered(rows)
+            )
+            peak = float(max(tops, default=0.0))
+        for block, high, low in _ordered(rows):
             at, own = prompt[block][high], scores[block]
             items = Items(
                 at,
@@ -421,7 +421,7 @@ def _responses(rows: Rows, name: str, settings: Settings) -> Judgement:
                 prompts,
             )
             ratio = None if logp is None else logp[block][low] - logp[block][high]
-            tally.add(items, max(weights, default=0.0), own[low] >= top[at], ratio)
+            tally.add(items, peak, own[low] >= top[at], ratio)
         sums = {key: (over, tally.under[key]) for key, over in tally.over.items()}
         many = one_vs_many(prompt, truth, scores, logp, mean, prompts)
         if len(many.prompt):
@@ -470,6 +470,26 @@ def is_whole(prompt: np.ndarray, logp: np.ndarray | None, prompts: int) -> bool:
         return False
     total = np.bincount(prompt, np.exp(logp), prompts)
     return bool(np.all(np.abs(total - 1) < 1e-4)) and bool(np.all(np.bincount(prompt, minlength=prompts) > 1))
+
+
+def _ordered(rows: Rows) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
+    """Blocks of rows, and the pairs of each; kept for the next model, as long as they are few."""
+    if rows.pairs is not None:
+        yield from rows.pairs
+        return
+    _, prompt, _ = _compact(rows.prompt)
+    kept: list[tuple[slice, np.ndarray, np.ndarray]] = []
+    held, complete = 0, True
+    assert rows.true_reward is not None
+    for block in _blocks(prompt, np.bincount(prompt)):
+        high, low = ordered_pairs(prompt[block], rows.true_reward[block])
+        if len(high):
+            yield block, high, low
+            held += len(high)
+            complete &= held <= _KEPT
+            kept.append((block, high, low)) if complete else kept.clear()
+    if complete:
+        rows.pairs = kept
 
 
 def _blocks(prompt: np.ndarray, count: np.ndarray) -> Iterator[slice]:

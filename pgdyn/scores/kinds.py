@@ -82,6 +82,7 @@ class Rows:
         subset: [N] names, or None.
         ids: [N] of v2.
         num_correct: [N] of v2.
+        pairs: what is worked out once for all models of responses.
     """
 
     kind: str
@@ -94,6 +95,7 @@ class Rows:
     subset: np.ndarray | None = None
     ids: list[str] | None = None
     num_correct: np.ndarray | None = None
+    pairs: list[Any] | None = None
 
 
 @dataclasses.dataclass
@@ -158,12 +160,14 @@ def recognize(table: Table, columns: Mapping[str, str], models: tuple[str, ...] 
         if name not in taken
         and normal(name) not in _IGNORED
         and not _has_role(name)
+        and not {"chosen", "rejected"} & {*normal(name).split("_")}
         and is_numeric(table.columns[name])
     ]
     if "prompt" in roles and ours:
         return _responses(sieve, roles, ours)
     raise ValueError(
-        f"{table.path} is no table of scores that is known: its columns are {', '.join(map(repr, table.columns)):.300}. "
+        f"{table.path} is no table of scores that is known: its columns are {', '.join(map(repr, table.columns)):.300}"
+        ". "
         "Known are RewardBench v1 (scores_chosen, scores_rejected, subset) and v2 (scores, num_correct, subset, id) "
         "scores, pairs (prompt, chosen, rejected) and one row a response (prompt, response, a column for each reward "
         "model)"
@@ -201,10 +205,20 @@ def _pair_columns(table: Table, roles: Mapping[str, str]) -> dict[str, tuple[str
         if "chosen" not in parts or name == roles.get("true_reward"):
             continue
         other = names.get("_".join("rejected" if part == "chosen" else part for part in parts))
-        if other and is_numeric(table.columns[name]) and is_numeric(table.columns[other]):
+        if other and _are_scores(table, name, other):
             rest = re.sub(r"(?i)(^|[^a-z0-9])chosen([^a-z0-9]|$)", " ", name).strip(" _-.:/")
             found[rest] = name, other
+    if len(found) > 1 and "" in found:
+        # Beside columns of scores, "chosen" and "rejected" are the responses themselves, numbers though they may be.
+        if any(normal(rest) in _PLAIN for rest in found):
+            del found[""]
     return found
+
+
+def _are_scores(table: Table, *names: str) -> bool:
+    """Whether both columns hold numbers, or one mostly does: a column full of errors is still what its name says."""
+    columns = [table.columns[name] for name in names]
+    return any(map(is_numeric, columns)) or all(is_numeric(column, most=False) for column in columns)
 
 
 def _names(table: Table) -> str:
