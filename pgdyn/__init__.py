@@ -18,7 +18,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pgdyn import errors, estimators, exact, mdp, metrics, plot, sweep, theory, verifiable
+    from pgdyn import errors, estimators, exact, labels, mdp, metrics, plot, sweep, theory, verifiable
     from pgdyn.batch import Batch, stack
     from pgdyn.dynamics.ascend import Ascend
     from pgdyn.dynamics.flow import Flow
@@ -59,6 +59,7 @@ __all__ = [
     "flow_many",
     "hitting_time_sensitivity",
     "kernel",
+    "labels",
     "load_problem",
     "mdp",
     "metrics",

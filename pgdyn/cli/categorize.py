@@ -19,8 +19,8 @@ _OWN = "proxy of the file"
 _ALL = "all"
 _TARGET = "True value to be reached.  [default: half way between the two best true rewards]"
 _FAMILIES = (
-    "single-output, swap, noise, correlated-noise, clip, compress, temperature, censor, mixture, subsets, or all; more "
-    "may follow.  [default: single-output]"
+    "single-output, swap, noise, correlated-noise, clip, compress, temperature, censor, mixture, subsets, fitted, or "
+    "all; more may follow.  [default: single-output]"
 )
 
 

@@ -10,6 +10,7 @@ from oracles import Setting
 from strategies import make_setting
 
 import pgdyn
+from pgdyn import labels
 from pgdyn.errors import perturb
 from pgdyn.errors.perturb import FAMILIES
 
@@ -149,10 +150,22 @@ def expected(name, setting):
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("name", [name for name in FAMILIES if "noise" not in name])
+@pytest.mark.parametrize("name", [name for name in FAMILIES if "noise" not in name and name != "fitted"])
 def test_definition(name, shape):
     setting, problem = problem_of(shape)
     np.testing.assert_allclose(FAMILIES[name](problem).proxy_rewards, expected(name, setting), rtol=1e-12, atol=1e-14)
+
+
+def test_fitted_rewards_approach_the_fit_of_all_labels():
+    """Oracle: `pgdyn.labels.fit`, another method on the infinite limit; truths as far from it as few labels allow."""
+    truth = [[1.0, 0.2, -0.5, -1.0, 0.0]]
+    errors = perturb.Fitted(labels=(50, 40_000), flips=(0.2,), draws=32)(pgdyn.Problem.tabular(None, truth), KEY)
+    win = labels.win_probability(truth, flip=0.2)
+    limit = labels.fit(labels.all_pairs(win), (1, 5), ridge=0.03).reward + np.mean(truth)
+    few, many = np.asarray(errors.proxy_rewards).reshape(2, 32, 1, 5)
+    np.testing.assert_allclose(many, np.broadcast_to(limit, many.shape), atol=0.06)
+    np.testing.assert_allclose(few.mean(axis=0), limit, atol=0.15)
+    assert 0.15 < few.std(axis=0).mean() < 0.6
 
 
 def test_relative_changes_are_added():

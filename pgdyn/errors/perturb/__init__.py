@@ -12,6 +12,7 @@ r, and what tells them apart. r_p is the row of prompt p, and lo_p, hi_p are its
     Censor         r(y) = lo wherever pi_0(y) < c
     Mixture        (1 - a) r + a r_other
     Subsets        r(y) + delta on a subset of the outputs, for every subset but the empty one
+    Fitted         a Bradley-Terry fit to noisy labels of pairs
 
 `FAMILIES` names one of each, with settings that suit rewards of order one. Another M compiles nothing: proxies are
 NumPy arrays, or JAX's where the problem is traced.
@@ -19,6 +20,7 @@ NumPy arrays, or JAX's where the problem is traced.
 
 from pgdyn.errors.perturb.blends import Mixture, Noise
 from pgdyn.errors.perturb.family import Errors, Family
+from pgdyn.errors.perturb.fitted import Fitted
 from pgdyn.errors.perturb.outputs import MAX_SUBSET_OUTPUTS, Censor, SingleOutput, Subsets, Swap
 from pgdyn.errors.perturb.scales import Clip, Compress, Temperature
 
@@ -30,6 +32,7 @@ __all__ = [
     "Compress",
     "Errors",
     "Family",
+    "Fitted",
     "Mixture",
     "Noise",
     "SingleOutput",
@@ -49,4 +52,5 @@ FAMILIES: dict[str, Family] = {
     "censor": Censor(),
     "mixture": Mixture(),
     "subsets": Subsets(),
+    "fitted": Fitted(),
 }
