@@ -63,6 +63,11 @@ class Evaluation(Mapping[str, Any]):
             "worst_prompts": {
                 name: [_finite(dataclasses.asdict(row)) for row in one.worst] for name, one in self.judgements.items()
             },
+            "takeovers": {
+                name: [_finite(dataclasses.asdict(row)) for row in one.takeovers]
+                for name, one in self.judgements.items()
+                if one.takeovers
+            },
             "files": dict(self.files),
             "bad_rows": dict(self.bad),
             "notes": list(self.notes),
@@ -95,6 +100,8 @@ def evaluate(
     resamples: int = 1000,
     seed: int = 0,
     worst: int = 5,
+    forecast: bool = False,
+    kl: float = 0.5,
 ) -> Evaluation:
     """Judges reward models by their scores.
 
@@ -109,6 +116,11 @@ def evaluate(
         resamples: how many.
         seed: of the resamples.
         worst: how many of the worst prompts to name.
+        forecast: of files with one row a response: also train on each model's scores until the mean KL is `kl`, as
+            `pgdyn.metrics.forecast` does: forecast_proxy_gain, forecast_kl, with true rewards forecast_true_value and
+            forecast_true_gain, and the responses that gain most probability. Intervals are over prompts, each with its
+            own responses, so that both kinds of sampling are in them.
+        kl: in nats.
 
     Returns:
         An `Evaluation`: `models[NAME][METRIC]["value"]`, with "low", "high" and "n", the prompts that take part.
@@ -132,6 +144,7 @@ def evaluate(
         validate.count("resamples", resamples, minimum=1),
         validate.count("seed", seed, minimum=0),
         validate.count("worst", worst, minimum=0),
+        float(validate.number("kl", kl, positive=True)) if forecast else None,
     )
     if isinstance(confidence, bool) or not isinstance(confidence, int | float) or not 0 < confidence < 1:
         raise ValueError(f"confidence is {validate.shown(confidence)}; it must lie between 0 and 1")

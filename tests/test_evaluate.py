@@ -204,6 +204,12 @@ def test_command(capsys, tmp_path, sample):
         *written["models"]["careful"]
     }
     assert "taken for JSON, RewardBench v2 scores" in err and "RewardBench v1 scores) but of a fuller table" in err
+    code, out, err = run(capsys, sample[0], "--json", "--forecast", "--kl", "0.4", "--resamples", "50")
+    one = json.loads(out)
+    assert code == 0 and one["models"]["flattered"]["forecast_kl"]["value"] == pytest.approx(0.4, abs=1e-4)
+    gain = {name: found["forecast_true_gain"] for name, found in one["models"].items()}
+    assert all(0 < found["low"] < found["value"] < found["high"] for found in gain.values())
+    assert one["takeovers"]["careful"][0]["after"] > 2 * one["takeovers"]["careful"][0]["before"]
     folder = tmp_path / "out"
     code, out, err = run(capsys, sample[0], "--out", folder, "--resamples", "50")
     assert (code, err) == (0, "")

@@ -18,6 +18,7 @@ _FILES = ("evaluation.json", "evaluation.csv", "evaluation.png", "evaluation.pdf
 _ROLES = "prompt, response, logp, true_reward, mean_reward, subset, model, id"
 _COLUMNS = f"A column whose name is not known: ROLE=NAME, with ROLE one of {_ROLES}."
 _MODELS = "A column of scores in files of one row a response.  [default: all numeric columns without another role]"
+_FORECAST = "Forecast what training on each model would do, from files of one row a response."
 _JSON = "Write JSON to standard output, and nothing else."
 
 
@@ -32,6 +33,10 @@ _JSON = "Write JSON to standard output, and nothing else."
     "--resamples", type=options.Value(int, smallest=1), default=1000, help="Bootstrap resamples of the prompts."
 )
 @click.option("--seed", type=options.SEED, default=0, help="Seed of the resamples.")
+@click.option("--forecast", is_flag=True, help=_FORECAST)
+@click.option(
+    "--kl", type=options.NUMBER, default=0.5, help="Mean KL in nats at which the training of a forecast stops."
+)
 @click.option("--worst", type=options.Value(int, smallest=0), default=5, help="Prompts to name for each reward model.")
 @options.output(", ".join(_FILES))
 def evaluate(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from rich.console import Console
+
 from pgdyn.cli import tables
 from pgdyn.evaluate import Evaluation
 from pgdyn.scores.judge import ESCAPES, HARMFUL, HARMLESS, WHY, WRONG
@@ -36,6 +38,7 @@ def show(found: Evaluation, remarks: Iterable[str]) -> None:
     for words, metrics in left.items():
         console.print(f"left out: {', '.join(metrics)}: {words}", soft_wrap=True)
     _errors(console, found)
+    _takeovers(console, found)
     for name, one in found.judgements.items():
         if not one.worst:
             continue
@@ -44,15 +47,13 @@ def show(found: Evaluation, remarks: Iterable[str]) -> None:
             *columns, left=["prompt"], title=f"{name}: the worst prompts (margin in standard deviations)"
         )
         for row in one.worst:
-            prompt = " ".join(row.prompt.split()).encode("utf-8", "replace").decode()
-            prompt = prompt if len(prompt) <= _TEXT else prompt[: _TEXT - 1] + "…"
             numbers = (row.chosen, row.rejected, row.mean_reward, row.margin)
             cells = ("" if value != value else f"{value:.4g}" for value in numbers)
-            table.add_row(str(row.line), *cells, f"{row.wrong} of {row.pairs}", prompt)
+            table.add_row(str(row.line), *cells, f"{row.wrong} of {row.pairs}", _short(row.prompt))
         console.print(table)
 
 
-def _metrics(console: object, found: Evaluation, names: Sequence[str]) -> None:
+def _metrics(console: Console, found: Evaluation, names: Sequence[str]) -> None:
     table = tables.table("metric", *names, left=["metric"])
     table.columns[0].no_wrap = True
     order = dict.fromkeys(metric for name in names for metric in found.judgements[name].metrics)
@@ -62,10 +63,28 @@ def _metrics(console: object, found: Evaluation, names: Sequence[str]) -> None:
             one = found.judgements[name].metrics.get(metric)
             cells.append("" if one is None else f"{one.value:.4g} [{one.low:.4g}, {one.high:.4g}] n={one.n}")
         table.add_row(metric, *cells)
-    console.print(table)  # pyright: ignore[reportAttributeAccessIssue]
+    console.print(table)
 
 
-def _errors(console: object, found: Evaluation) -> None:
+def _short(text: str) -> str:
+    words = " ".join(text.split()).encode("utf-8", "replace").decode()
+    return words if len(words) <= _TEXT else words[: _TEXT - 1] + "…"
+
+
+def _takeovers(console: Console, found: Evaluation) -> None:
+    for name, one in found.judgements.items():
+        if not one.takeovers:
+            continue
+        columns = ("line", "score", "true reward", "before", "after", "prompt")
+        title = f"{name}: forecast, the responses that gain most probability"
+        table = tables.table(*columns, left=["prompt"], title=title)
+        for row in one.takeovers:
+            numbers = (row.score, row.true_reward, row.before, row.after)
+            table.add_row(str(row.line), *("" if x != x else f"{x:.3g}" for x in numbers), _short(row.prompt))
+        console.print(table)
+
+
+def _errors(console: Console, found: Evaluation) -> None:
     seen = {kind for one in found.judgements.values() for kind, count in one.errors.items() if count}
     if not seen:
         return
@@ -80,4 +99,4 @@ def _errors(console: object, found: Evaluation) -> None:
         label = "responses that help: " + kind if kind == ESCAPES else word + kind
         counts = (one.errors.get(kind, 0) for one in found.judgements.values())
         table.add_row(label, *(f"{count:,}" for count in counts), WHY.get(kind, "the better response scores higher"))
-    console.print(table)  # pyright: ignore[reportAttributeAccessIssue]
+    console.print(table)

@@ -11,12 +11,14 @@
 | `benchmarks` | RewardBench v1 and v2, the ties formula |
 | `consistency` | whether a response scores best under its own instruction |
 | `distance` | EPIC, DARD and STARC, and the exact worst-case regret |
+| `forecast` | what training on a reward model would do, from sampled responses |
 """
 
 from pgdyn.metrics import distance
 from pgdyn.metrics.benchmarks import rewardbench, rewardbench2, ties
 from pgdyn.metrics.consistency import instruction_consistency, response_consistency
 from pgdyn.metrics.exact import exact, sampled
+from pgdyn.metrics.forecast import Forecast, forecast
 from pgdyn.metrics.harm import accuracy, harm_aware_accuracy, weighted_accuracy, weighted_harm_aware_accuracy
 from pgdyn.metrics.intervals import Interval, bootstrap
 from pgdyn.metrics.ranking import (
@@ -30,12 +32,14 @@ from pgdyn.metrics.ranking import (
 from pgdyn.metrics.teacher import reward_variance
 
 __all__ = [
+    "Forecast",
     "Interval",
     "accuracy",
     "best_of_n_value",
     "bootstrap",
     "distance",
     "exact",
+    "forecast",
     "harm_aware_accuracy",
     "instruction_consistency",
     "mean_reciprocal_rank",

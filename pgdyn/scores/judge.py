@@ -23,6 +23,7 @@ import numpy as np
 
 from pgdyn.metrics import benchmarks, intervals
 from pgdyn.metrics.exact import ONE, one_vs_many
+from pgdyn.metrics.forecast import Forecast, forecast
 from pgdyn.metrics.items import Items, ordered_pairs
 from pgdyn.scores.kinds import RESPONSES, V1, V2, Rows
 
@@ -69,6 +70,27 @@ class WorstPrompt:
     pairs: int
 
 
+@dataclasses.dataclass(frozen=True)
+class Takeover:
+    """A response that training on a model's scores would move to.
+
+    Attributes:
+        prompt: its prompt's text, as far as the file has it.
+        line: its place in the file.
+        score: of the model.
+        true_reward: nan where it is not known.
+        before: probability at the start.
+        after: probability when training stops.
+    """
+
+    prompt: str
+    line: int
+    score: float
+    true_reward: float
+    before: float
+    after: float
+
+
 @dataclasses.dataclass
 class Judgement:
     """What one file says of one model.
@@ -80,6 +102,7 @@ class Judgement:
         errors: kind -> number of items, and "right"; of `ESCAPES`, the number of responses.
         worst: the worst prompts, the worst first.
         notes: further sentences.
+        takeovers: where a forecast was asked for: the responses that gain most probability.
     """
 
     kind: str
@@ -88,6 +111,7 @@ class Judgement:
     errors: dict[str, int] = dataclasses.field(default_factory=dict)
     worst: list[WorstPrompt] = dataclasses.field(default_factory=list)
     notes: list[str] = dataclasses.field(default_factory=list)
+    takeovers: list[Takeover] = dataclasses.field(default_factory=list)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,12 +123,14 @@ class Settings:
         resamples: how many.
         seed: of the resamples.
         worst: prompts to name.
+        forecast: KL at which a forecast stops, in nats; None for no forecast.
     """
 
     confidence: float = 0.95
     resamples: int = 1000
     seed: int = 0
     worst: int = 5
+    forecast: float | None = None
 
 
 def judge(rows: Rows, settings: Settings) -> dict[str, Judgement]:
@@ -435,6 +461,15 @@ def _responses(rows: Rows, name: str, settings: Settings) -> Judgement:
         factor = 1.0 if whole else count / np.maximum(count - 1, 1)
         spread = np.bincount(prompt, weight * (scores - mean[prompt]) ** 2, prompts) * factor
         sums["reward_variance"] = (spread * several, several.astype(float))
+    ahead = None
+    if settings.forecast is not None and several.any():
+        ahead = forecast(prompt, scores, truth, initial=weight, kl=settings.forecast)
+        ones = several.astype(float)
+        sums["forecast_proxy_gain"] = (ahead.proxy_gain * ones, ones)
+        sums["forecast_kl"] = (ahead.kl * ones, ones)
+        if truth is not None:
+            sums["forecast_true_value"] = (ahead.true_value * ones, ones)
+            sums["forecast_true_gain"] = (ahead.true_gain * ones, ones)
     found = _ratios(sums, settings)
     wanted = {"accuracy": _NO_TRUTH, **_wanted(logp is not None, True, many=True)}
     if truth is None:
@@ -447,6 +482,10 @@ def _responses(rows: Rows, name: str, settings: Settings) -> Judgement:
         notes.append(
             "the probabilities of each prompt's responses sum to 1, so means and variances are exact, not sampled"
         )
+    if ahead is not None and not ahead.reached:
+        notes.append(
+            f"a forecast of {name} ends at a mean KL of {ahead.kl.mean():.3g}, below the {settings.forecast:g} asked for"
+        )
     if not several.all():
         notes.append(f"{int(np.sum(~several))} of {prompts} prompts have one response, which is compared with nothing")
     return Judgement(
@@ -456,7 +495,26 @@ def _responses(rows: Rows, name: str, settings: Settings) -> Judgement:
         tally.errors if truth is not None else {},
         tally.worst(settings.worst, rows.prompts, codes, rows.lines[first]),
         notes,
+        [] if ahead is None else _takeovers(rows, name, prompt, codes, weight, ahead, settings.worst),
     )
+
+
+def _takeovers(
+    rows: Rows, name: str, prompt: np.ndarray, codes: np.ndarray, start: np.ndarray, ahead: Forecast, count: int
+) -> list[Takeover]:
+    gain = ahead.probability - start
+    truth = np.full(len(prompt), np.nan) if rows.true_reward is None else rows.true_reward
+    return [
+        Takeover(
+            rows.prompts[codes[prompt[i]]] if rows.prompts else "",
+            int(rows.lines[i]),
+            float(rows.scores[name]["score"][i]),
+            float(truth[i]),
+            float(start[i]),
+            float(ahead.probability[i]),
+        )
+        for i in np.argsort(-gain, kind="stable")[:count]
+    ]
 
 
 def is_whole(prompt: np.ndarray, logp: np.ndarray | None, prompts: int) -> bool:

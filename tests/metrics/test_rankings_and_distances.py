@@ -5,6 +5,7 @@ import itertools
 
 import numpy as np
 import pytest
+import scipy.integrate
 import scipy.optimize
 import scipy.stats
 
@@ -152,6 +153,55 @@ def test_regret_of_random_bandits_lies_between_its_bounds():
             best = scipy.optimize.linprog(-np.r_[truth, -truth], bounds=(0, 1), **even)
             assert regret == pytest.approx(-best.fun / np.ptp(truth), abs=1e-8)
     assert lower < 1.5 and upper > 0.7
+
+
+def test_forecast_is_the_flow():
+    """Oracle: SciPy's flow of the softmax policy, to the forecast's own accuracy; KL is met; padding changes
+    nothing."""
+    rng = np.random.default_rng(0)
+    start, score, truth = rng.dirichlet(np.ones(5)), rng.normal(size=5), rng.normal(size=5)
+
+    def slope(_, z):
+        pi = np.exp(z - z.max()) / np.exp(z - z.max()).sum()
+        return pi * (score - pi @ score)
+
+    end = scipy.integrate.solve_ivp(slope, (0, 9.0), np.log(start), rtol=1e-10, atol=1e-12).y[:, -1]
+    want = np.exp(end) / np.exp(end).sum()
+    rows = np.array([0, 1, 0, 0, 0, 0, 1])  # a second prompt of two responses in between
+    scores, true = np.r_[score[:1], 1.0, score[1:], 0.0], np.r_[truth[:1], 1.0, truth[1:], 0.0]
+    initial = np.r_[start[:1], 0.5, start[1:], 0.5]
+    found = metrics.forecast(rows, scores, true, initial=initial, kl=None, time=9.0)
+    np.testing.assert_allclose(found.probability[rows == 0], want, atol=2e-3)
+    assert found.true_value[0] == pytest.approx(want @ truth, abs=2e-3)
+    assert found.kl[0] == pytest.approx(want @ np.log(want / start), abs=4e-3)
+    assert scores[found.leader[1]] == 1.0
+    met = metrics.forecast(rows, scores, true, initial=initial, kl=0.3)
+    assert met.kl.mean() == pytest.approx(0.3, abs=1e-5) and met.reached
+    scaled = metrics.forecast(rows, 100 * scores, true, initial=initial, kl=0.3)
+    np.testing.assert_allclose(scaled.probability, met.probability, atol=1e-5)  # matched KL does not see the scale
+    assert not metrics.forecast(rows, scores, kl=50.0).reached
+    extreme = metrics.forecast(np.repeat([0, 1], 40), np.r_[1e6 * rng.normal(size=40), np.ones(40)], kl=1.0)
+    assert np.all(np.isfinite(extreme.probability)) and extreme.kl.mean() == pytest.approx(1.0, abs=1e-4)
+    assert extreme.kl[1] == pytest.approx(0, abs=1e-9)
+    for settings, words in (
+        ({"kl": None}, "not neither"),
+        ({"kl": -1.0}, "positive"),
+        ({"held_out": True}, "at least four"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            metrics.forecast(np.zeros(3, int), [1.0, 0.0, 2.0], **settings)
+
+
+def test_held_out_forecasts_do_not_flatter():
+    """Proxies that are noise gain nothing on held-out responses, and those that are the truth nearly as much as in
+    sample."""
+    rng = np.random.default_rng(0)
+    rows = np.repeat(np.arange(300), 12)
+    truth = rng.normal(size=len(rows))
+    noise = metrics.forecast(rows, rng.normal(size=len(rows)), truth, held_out=True)
+    assert abs(noise.true_gain.mean()) < 4 * noise.true_gain.std() / np.sqrt(300)
+    whole, half = (metrics.forecast(rows, truth, truth, held_out=way).true_gain.mean() for way in (False, True))
+    assert 0.5 * whole < half < whole
 
 
 @pytest.fixture
