@@ -483,9 +483,8 @@ def _responses(rows: Rows, name: str, settings: Settings) -> Judgement:
             "the probabilities of each prompt's responses sum to 1, so means and variances are exact, not sampled"
         )
     if ahead is not None and not ahead.reached:
-        notes.append(
-            f"a forecast of {name} ends at a mean KL of {ahead.kl.mean():.3g}, below the {settings.forecast:g} asked for"
-        )
+        reached = f"{ahead.kl.mean():.3g}, below the {settings.forecast:g} asked for"
+        notes.append(f"the forecast of {name} ends at a mean KL of {reached}")
     if not several.all():
         notes.append(f"{int(np.sum(~several))} of {prompts} prompts have one response, which is compared with nothing")
     return Judgement(
