@@ -1,0 +1,117 @@
+"""Studies of reward models at a small size. Oracles: `pgdyn.metrics` one by one, exact ascent, and claims that must
+fail."""
+
+import numpy as np
+import pytest
+import xarray
+from proxy_flows import failures
+
+import pgdyn
+from experiments import label_noise, metric_study, reward_distances, reward_models
+from figures import label_noise as label_figure
+from figures import metric_study as study_figure
+from figures import reward_distances as distance_figure
+from paper_repro.reproductions import label_noise as label_claims
+from paper_repro.reproductions import metric_study as study_claims
+from paper_repro.reproductions import reward_distances as distance_claims
+from pgdyn import metrics
+from pgdyn.metrics import distance
+
+
+@pytest.fixture(scope="module")
+def study():
+    return metric_study.run(
+        12, prompts=6, policies=["heavy-tailed"], truths=["plateau"], families=["noise", "fitted, features"],
+        sampled=3, steps=40, resamples=30,
+    )  # fmt: skip
+
+
+def test_study_holds_what_its_figure_and_claims_need(study):
+    assert study["outcome"].shape == (1, 1, 2, 12) and study["metric_value"].shape[-1] == len(metric_study.METRICS)
+    assert np.all(np.isfinite(study["outcome"])) and float(study["outcome"].max()) <= 1 + 1e-9
+    assert np.all(study["low"] <= study["mean_spearman"] + 0.2) and np.all(study["low"] <= study["high"])
+    figure = study_figure.draw(study)
+    assert len(figure.axes) == 3
+
+
+def test_metrics_of_the_study_are_those_of_the_library():
+    """Oracle: `metrics.exact` and `distance.epic` for single models."""
+    rng = np.random.default_rng(0)
+    truth = reward_models.truth_of("plateau, graded", 5, 8, rng)
+    scores = reward_models.population("noise on bad", truth, 3, rng)
+    _, _, policy = reward_models.start_of("tokens", 5, 8, rng)
+    found = metric_study.full_metrics(truth, scores, policy)
+    for row, one in zip(found, scores, strict=True):
+        exact = metrics.exact(pgdyn.Problem.tabular(policy, truth, one))
+        names = ("accuracy", "harm_aware_accuracy", "weighted_accuracy", "weighted_harm_aware_accuracy")
+        assert row[:4] == pytest.approx([exact[name] for name in names], rel=1e-9)
+        assert -row[4] == pytest.approx(distance.epic(truth, one), rel=1e-9)
+        assert -row[5] == pytest.approx(distance.epic(truth, one, policy=policy), rel=1e-9)
+
+
+@pytest.mark.parametrize("name", reward_models.POLICIES)
+def test_starts_are_policies_of_their_features(name):
+    features, params, policy = reward_models.start_of(name, 4, 8, np.random.default_rng(0))
+    logits = params if features is None else features @ params
+    np.testing.assert_allclose(np.diff(np.log(policy), axis=1), np.diff(logits, axis=1), atol=1e-12)
+
+
+def test_rloo_climbs_as_far_as_exact_gradients_do():
+    """Oracle: exact ascent in NumPy; many small steps, whitened rewards of unit variance."""
+    rng = np.random.default_rng(0)
+    truth = rng.normal(size=(6, 5))
+    policy = rng.dirichlet(np.ones(5), 6)
+    scores = metric_study.standardised(truth[None], policy)
+    found = metric_study.by_rloo(None, np.log(policy), truth, np.repeat(scores, 30, axis=0), 300, 60.0, rng)
+    logits = np.log(policy).copy()
+    for _ in range(300):
+        pi = np.exp(logits - logits.max(1, keepdims=True))
+        pi /= pi.sum(1, keepdims=True)
+        reward = scores[0] - 0.01 * (np.log(pi) - np.log(policy))
+        logits += 60.0 / 300 / 6 * pi * (reward - np.sum(pi * reward, axis=1, keepdims=True))
+    first, best = np.mean(np.sum(policy * truth, axis=1)), np.mean(truth.max(axis=1))
+    want = (np.mean(np.sum(pi * truth, axis=1)) - first) / (best - first)
+    # Whitening keeps rewards at unit size as the policy sharpens, so that RLOO is somewhat ahead of plain ascent.
+    assert want - 0.03 < found.mean() < want + 0.25
+
+
+def test_distances():
+    dataset = reward_distances.run(40, proxies=100, t1=1e6)
+    assert failures(distance_claims.REPRODUCTION, dataset) == []
+    turned = dataset.assign(hitting_time=dataset["hitting_time"][[1, 0, *range(2, 103)]])
+    assert {"time-under-the-truth", "near-and-harmful-far-and-helpful"} <= set(
+        failures(distance_claims.REPRODUCTION, turned)
+    )
+    assert len(distance_figure.draw(dataset).axes) == 3
+
+
+def test_label_noise():
+    dataset = label_noise.run(2, widths=5)
+    assert failures(label_claims.REPRODUCTION, dataset) == []
+    swapped = dataset.assign(
+        rank_correlation=dataset["rank_correlation"][::-1].assign_coords(benchmark=["noisy", "clean"]),
+        fused_value=dataset["fused_value"].sortby(dataset["fused_value"].mean("seed")),
+    )
+    assert {"clean-benchmarks-rank-better"} <= set(failures(label_claims.REPRODUCTION, swapped))
+    assert len(label_figure.draw(dataset).axes) == 4
+
+
+def test_claims_of_the_study_can_fail():
+    """A data set in which nothing foretells anything contradicts what is claimed."""
+    metric, predictor = list(metric_study.METRICS), [*metric_study.METRICS, "forecast"]
+    policy, truth, family = ["flat"], list(reward_models.TRUTHS), list(reward_models.FAMILIES)
+    zeros = {
+        "pooled": (("policy", "truth", "metric"), np.zeros((1, 5, len(metric)))),
+        "spearman_rloo": (("policy", "truth", "predictor"), np.zeros((1, 5, len(predictor)))),
+        "advantage_by_truth": (("truth", "end"), np.full((5, 3), 0.05)),
+        "mean_spearman": (("family", "metric"), np.ones((8, len(metric)))),
+        "subsample": (("policy", "truth", "draw", "metric"), np.ones((1, 5, 2, len(metric)))),
+    }
+    zeros["advantage_by_truth"] = (("truth", "end"), np.array([[0.05] * 3] * 3 + [[0.0] * 3] * 2))
+    coords = {"policy": policy, "truth": truth, "family": family, "metric": metric, "predictor": predictor}
+    dataset = xarray.Dataset(zeros, {**coords, "end": ["low", "mean", "high"]})
+    measured = {"where-hacc-beats-acc", "regret-of-selection"}
+    assert (
+        set(failures(study_claims.REPRODUCTION, dataset))
+        >= {claim.name for claim in study_claims.REPRODUCTION.claims} - measured
+    )
