@@ -33,7 +33,7 @@ def _paradox(axes: Axes, dataset: xarray.Dataset) -> None:
     for step in (1, 64, 1024):
         at = mean.sel(step=step)
         place = float(at["accuracy"]), float(at["value"].sel(scaling="raw"))
-        words, shift = f"{step} step{'s' * (step > 1)}", (4, -9 if step > 1 else 3)
+        words, shift = f"{step} step{'s' * (step > 1)}", (4 if step > 1 else 9, -9 if step > 1 else -3)
         axes.annotate(words, place, shift, textcoords="offset points", size=7.5, color=palette.INK)
     axes.set_xlabel("accuracy of the reward model while it is fitted")
     axes.set_ylabel("true gain / best possible")
