@@ -41,8 +41,8 @@ class Dynamics(NamedTuple):
     """What follows an action.
 
     Attributes:
-        transitions: [S, A, S], T(s' | s, a).
-        discount: g in [0, 1).
+        transitions: [S, A, S], T(s' | s, a); zero rows where nothing follows, at the end of an episode.
+        discount: g in [0, 1]; 1 where every episode ends.
         initial: [S], the distribution of the first state.
     """
 
@@ -61,7 +61,8 @@ def epic(
     """EPIC: 0 for rewards that differ by shaping and a positive factor, 1 for opposite ones.
 
     Args:
-        true_reward: [K], [P, K], with `dynamics` [S, A, S]; or a problem, whose two rewards are compared.
+        true_reward: [K], [P, K], with `dynamics` [S, A, S] or [S, A]; or a problem, whose two rewards are compared. Of
+            a sequence the states are its decision points and the end, without discount.
         proxy_reward: like `true_reward`; not with a problem.
         policy: D_A, like a one-step reward; with `dynamics` [A]. None for the uniform one. Coverage is uniform over
             prompts (or states), or by the problem's prompt weights.
@@ -76,6 +77,7 @@ def epic(
         >>> round(epic([1, 0.8, -1, -1, -1], [1, -1, -1, -1, -1], policy=[0.05, 0.5, 0.15, 0.15, 0.15]), 4)
         0.611
     """
+    true_reward, proxy_reward, dynamics = _sequence(true_reward, proxy_reward, dynamics)
     if dynamics is None:
         (one, other), cover = _one_step(true_reward, proxy_reward, policy)
         return _pearson(_centred(one, cover), _centred(other, cover), cover)
@@ -112,6 +114,7 @@ def dard(
         >>> dard([1.0, 0.0], [0.0, 1.0])
         1.0
     """
+    true_reward, proxy_reward, dynamics = _sequence(true_reward, proxy_reward, dynamics)
     if dynamics is None:
         return epic(true_reward, proxy_reward, policy=policy)
     (one, other), action = _sequential(true_reward, proxy_reward, policy, dynamics)
@@ -158,6 +161,7 @@ def starc(
     """
     validate.choice("canonical", canonical, ("value", "minimal"))
     validate.choice("norm", norm, ("l2", "weighted", "l1", "max"))
+    true_reward, proxy_reward, dynamics = _sequence(true_reward, proxy_reward, dynamics)
     if dynamics is None:
         rewards, cover = _one_step(true_reward, proxy_reward, policy)
         even = np.full(cover.shape, 1.0)
@@ -200,6 +204,7 @@ def worst_case_regret(
         >>> worst_case_regret([1.0, 0.0, 0.5], [1.0, 0.0, 0.5]), worst_case_regret([1.0, 0.0], [0.0, 1.0])
         (0.0, 1.0)
     """
+    true_reward, proxy_reward, dynamics = _sequence(true_reward, proxy_reward, dynamics)
     if dynamics is None:
         rewards, cover = _one_step(true_reward, proxy_reward, None)
         weights = cover.sum(axis=1)
@@ -303,13 +308,34 @@ def _size(values: np.ndarray, norm: str, cover: np.ndarray) -> float:
     return float({"l2": np.linalg.norm, "l1": np.sum, "max": np.max}[norm](flat))
 
 
+def _sequence(true_reward: Any, proxy_reward: Any, dynamics: Dynamics | None) -> tuple[Any, Any, Dynamics | None]:
+    """A sequence as rewards [S, A] and dynamics: its decision points and the end, where nothing more happens."""
+    if not isinstance(true_reward, Problem) or true_reward.transitions is None:
+        return true_reward, proxy_reward, dynamics
+    require_single(true_reward, "a distance")
+    if proxy_reward is not None or dynamics is not None:
+        raise ValueError("a sequence has its proxy and its dynamics; nothing else is given beside it")
+    moves = true_reward.transitions
+    if moves.mask is not None:
+        raise ValueError("this sequence lacks some actions at some decision points; distances need the same everywhere")
+    points, actions = true_reward.true_reward.shape
+    follow = np.zeros((points + 1, actions, points + 1))
+    if moves.probabilities is not None:
+        follow[:-1, :, :-1] = np.asarray(moves.probabilities)
+        follow[:-1, :, -1] = 1 - follow[:-1, :, :-1].sum(axis=2)
+    else:
+        rows = np.arange(points)[:, None], np.arange(actions)[None, :]
+        follow[(*rows, np.asarray(moves.successors))] = 1  # the end, -1, is the last state
+    one, other = (np.pad(np.asarray(r), ((0, 1), (0, 0))) for r in (true_reward.true_reward, true_reward.proxy_reward))
+    start = np.append(np.asarray(true_reward.prompt_weights), 0.0)
+    return one, other, Dynamics(follow, 1.0, start)
+
+
 def _one_step(true_reward: Any, proxy_reward: Any, policy: Any) -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray]:
     """Two rewards [P, K] and the coverage of their entries, summing to 1."""
     weights = None
     if isinstance(true_reward, Problem):
         require_single(true_reward, "a distance")
-        if true_reward.transitions is not None:
-            raise ValueError("this problem has transitions; give its rewards [S, A, S] and a distance.Dynamics")
         if proxy_reward is not None:
             raise ValueError("proxy_reward is given beside a problem, which has one; use problem.with_proxy")
         weights = np.asarray(true_reward.prompt_weights)
@@ -333,12 +359,15 @@ def _sequential(
     true_reward: Any, proxy_reward: Any, policy: Any, dynamics: Dynamics
 ) -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray]:
     follow = np.asarray(validate.as_floats("transitions", dynamics.transitions))
-    if follow.ndim != 3 or follow.shape[0] != follow.shape[2] or not np.allclose(follow.sum(axis=2), 1, atol=1e-6):
-        raise ValueError(f"transitions has shape {follow.shape}; it must be [S, A, S], each row summing to 1")
-    if not 0 <= dynamics.discount < 1:
+    total = follow.sum(axis=-1)
+    if follow.ndim != 3 or follow.shape[0] != follow.shape[2] or not np.all(np.minimum(abs(total - 1), total) < 1e-6):
         raise ValueError(
-            validate.refusal("discount", (), float(dynamics.discount), "it must be at least 0 and below 1")
+            f"transitions has shape {follow.shape}; it must be [S, A, S], each row summing to 1, or to 0 at the end"
         )
+    if not 0 <= dynamics.discount <= 1:
+        raise ValueError(validate.refusal("discount", (), float(dynamics.discount), "it must lie between 0 and 1"))
+    if dynamics.discount == 1 and np.linalg.matrix_rank(np.eye(len(follow)) - follow.mean(axis=1)) < len(follow):
+        raise ValueError("the discount is 1 and episodes need not end; values would have no limit")
     rewards = []
     for name, value in (("true_reward", true_reward), ("proxy_reward", proxy_reward)):
         array = np.asarray(validate.as_floats(name, value))

@@ -24,14 +24,15 @@ def exact(problem: Problem) -> dict[str, float]:
 
     Args:
         problem: one problem. All strictly ordered pairs of a prompt are items; one-vs-many, each best output against
-            all that are worse. Prompts count by their items, whatever their weights.
+            all that are worse. Prompts count by their items, whatever their weights. Of a sequence the outputs are
+            whole outputs, with their returns, and the prompts are the places where episodes begin.
 
     Returns:
         accuracy, weighted_accuracy, harm_aware_accuracy, weighted_harm_aware_accuracy, these with one_vs_many_ before
         them, mean_reciprocal_rank, pairwise_accuracy (all pairs, ties included) and reward_variance.
 
     Raises:
-        ValueError: on a batch, or where the truth orders no two outputs.
+        ValueError: on a batch, where the truth orders no two outputs, or on a sequence in which chance decides too.
 
     Example:
         >>> from pgdyn import Problem
@@ -41,24 +42,24 @@ def exact(problem: Problem) -> dict[str, float]:
         {'harm_aware_accuracy': 0.8571, 'weighted_harm_aware_accuracy': 0.7248, ...}
     """
     require_single(problem, "metrics.exact")
-    policy, truth, proxy = _arrays(problem)
-    prompts, outputs = truth.shape
-    prompt = np.repeat(np.arange(prompts), outputs)
-    with np.errstate(divide="ignore"):
-        logp = np.log(policy).ravel()
-    mean = np.sum(policy * proxy, axis=1)
-    high, low = ordered_pairs(prompt, truth.ravel())
+    prompt, truth, flat, logp = _outputs(problem)
+    prompts = int(prompt[-1]) + 1
+    chance = np.exp(logp)
+    mean = np.bincount(prompt, chance * flat, prompts)
+    high, low = ordered_pairs(prompt, truth)
     if not len(high):
         raise ValueError("the true reward orders no two outputs of any prompt, so there are no pairs")
-    flat = proxy.ravel()
     pairs = Items(prompt[high], flat[high], flat[low], logp[high] + logp[low], mean[prompt[high]], prompts)
-    many = one_vs_many(prompt, truth.ravel(), flat, logp, mean, prompts)
+    many = one_vs_many(prompt, truth, flat, logp, mean, prompts)
+    assert many.rank is not None
+    whole = [np.flatnonzero(prompt == i) for i in range(prompts)]
+    alike = [float(pairwise_accuracy(truth[rows], flat[rows])) for rows in whole if len(rows) > 1]
     return {
         **_ratios(pairs),
         **{ONE + name: value for name, value in _ratios(many).items()},
-        "mean_reciprocal_rank": float(np.mean(1 / many.rank)) if many.rank is not None else float("nan"),
-        "pairwise_accuracy": float(pairwise_accuracy(truth, proxy)),
-        "reward_variance": float(reward_variance(proxy, policy)),
+        "mean_reciprocal_rank": float(np.mean(1 / many.rank)),
+        "pairwise_accuracy": float(np.mean(alike)),
+        "reward_variance": float(np.sum(chance * (flat - mean[prompt]) ** 2) / prompts),
     }
 
 
@@ -183,8 +184,34 @@ def draw(policy: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray
     return np.minimum(np.sum(place[:, :, None] >= upto[:, None, :], axis=2), policy.shape[1] - 1)
 
 
+def _outputs(problem: Problem) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Every output: its prompt's index (in order), its two rewards, its log-probability under the initial policy."""
+    if problem.transitions is None:
+        policy, truth, proxy = _arrays(problem)
+        prompts, outputs = truth.shape
+        with np.errstate(divide="ignore"):
+            return np.repeat(np.arange(prompts), outputs), truth.ravel(), proxy.ravel(), np.log(policy).ravel()
+    if problem.transitions.probabilities is not None:
+        raise ValueError("chance decides in this sequence, so that its whole outputs are not the policy's alone")
+    from pgdyn.mdp import leaves
+
+    found = leaves(problem)
+    _, start = np.unique(found.start, return_inverse=True)
+    order = np.argsort(start, kind="stable")
+    columns = (start, found.true_return, found.proxy_return, found.log_policy)
+    prompt, truth, proxy, logp = (np.asarray(column)[order] for column in columns)
+    return prompt, truth, proxy, logp
+
+
 def _arrays(problem: Problem) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The initial policy and the two rewards, each [P, K], by NumPy, so that nothing is compiled."""
+    if problem.transitions is not None:
+        raise ValueError("this problem is a sequence; give pgdyn.mdp.leaves(problem).as_problem()")
+    if problem.network is not None:
+        from pgdyn import policy as policies
+
+        chances = np.exp(np.asarray(policies.log_policy(problem, problem.initial_params)))
+        return chances, np.asarray(problem.true_reward), np.asarray(problem.proxy_reward)
     params = np.asarray(problem.initial_params)
     scores = params if problem.features is None else np.asarray(problem.features) @ params
     scores = scores / float(problem.temperature)
