@@ -107,7 +107,8 @@ def evaluate(
 
     Args:
         scores: a file or a list of files: RewardBench v1 or v2 scores, pairs, or one row a response, as CSV, JSON, JSON
-            lines or Parquet, gzipped or not; or columns, as a dict of lists or a pandas frame.
+            lines or Parquet, gzipped or not; or columns, as a dict of lists or a pandas frame. Pairs and responses that
+            name the same prompts and models go together: the responses then give the mean scores of the pairs' prompts.
         columns: role -> column, where the names are not among those that are known. The roles are prompt, response,
             logp, true_reward, mean_reward, subset, model and id.
         models: of files with one row a response: the columns that are reward models; all numeric ones where empty.
@@ -151,6 +152,7 @@ def evaluate(
     given = dict(columns or {})
     ours = (models,) if isinstance(models, str) else tuple(models)
     taken, bad, notes = {}, {}, []
+    read: list[tuple[str, kinds.Rows]] = []
     found: list[tuple[str, str, Judgement]] = []
     for name, table in _tables(scores, given):
         reading = kinds.recognize(table, given, ours)
@@ -162,10 +164,12 @@ def evaluate(
             if not skip_bad:
                 raise ValueError(f"{name}: {bad[name]}; skip_bad uses the rest (--skip-bad on the command line)")
         notes += [f"{name}: {words}" for words in reading.notes]
-        for rows in reading.rows:
-            judged = judge(rows, settings)
-            found += [(model, name, one) for model, one in judged.items()]
-            notes += [f"{name}: {words}" for words in dict.fromkeys(w for one in judged.values() for w in one.notes)]
+        read += [(name, rows) for rows in reading.rows]
+    notes += kinds.share_means([rows for _, rows in read])
+    for name, rows in read:
+        judged = judge(rows, settings)
+        found += [(model, name, one) for model, one in judged.items()]
+        notes += [f"{name}: {words}" for words in dict.fromkeys(w for one in judged.values() for w in one.notes)]
     merged, more = _merged(found)
     return Evaluation(merged, taken, bad, tuple(dict.fromkeys([*notes, *more])), confidence)
 

@@ -23,6 +23,7 @@ import numpy as np
 
 _CHUNK = 50_000  # rows converted at once
 EMPTY = "it is empty"
+_TRUTHS = {"true": 1.0, "false": 0.0, "chosen": 1.0, "rejected": 0.0}
 _MISSING = frozenset({"", "na", "n/a", "none", "null"})
 
 
@@ -364,7 +365,7 @@ def _floats(cells: Collection[Any]) -> np.ndarray | list[Any]:
 def number(cell: Any, *, truths: bool = False) -> tuple[float, str]:
     """A cell as a float, and what is wrong with it ("" if nothing is): lists of one number count as the number.
 
-    With `truths`, true and false count as 1 and 0.
+    With `truths`, true and false, and chosen and rejected, count as 1 and 0.
 
     Example:
         >>> number("0.5"), number([2]), number("abc")[1], number(float("inf"))[1]
@@ -372,8 +373,8 @@ def number(cell: Any, *, truths: bool = False) -> tuple[float, str]:
     """
     if isinstance(cell, list) and len(cell) == 1:
         cell = cell[0]
-    if truths and str(cell).lower() in ("true", "false"):
-        return float(str(cell).lower() == "true"), ""
+    if truths and str(cell).lower() in _TRUTHS:
+        return _TRUTHS[str(cell).lower()], ""
     if cell is None or (isinstance(cell, str) and cell.strip().lower() in _MISSING):
         return np.nan, EMPTY
     try:

@@ -28,11 +28,12 @@ ROLES = {
     "response": ("response_id", "response", "completion", "output", "answer", "text", "y"),
     "logp": (
         "logp", "logprob", "log_prob", "logprobs", "log_probability", "log_p", "logp_initial", "initial_logp",
-        "log_likelihood", "logprob_initial", "sum_logprob",
+        "log_likelihood", "logprob_initial", "sum_logprob", "log_probs", "logps", "ref_logp", "log_pi",
     ),
     "true_reward": (
         "true_reward", "truth", "true", "ground_truth", "ground_truth_reward", "true_score", "gold", "gold_reward",
-        "gold_score", "label", "correct", "is_correct", "is_chosen",
+        "gold_score", "reward_true", "ground_truth_score", "oracle_reward", "label", "correct", "is_correct",
+        "is_chosen",
     ),
     "mean_reward": ("mean_reward", "mean_score", "v_p", "value", "mean"),
     "subset": ("subset",),
@@ -295,9 +296,9 @@ def _pairs(sieve: Sieve, roles: dict[str, str], pairs: dict[str, tuple[str, str]
         ids = [str(cell) for cell in table.columns[roles["id"]].cells()]
         others = None if subset is None else subset.tolist()
         model = list(table.columns[roles["model"]].cells()) if "model" in roles else None
-        _reject_twice(
-            sieve, [ids, others, model], f"the id {{}} is there twice{' in its subset' if subset is not None else ''}"
-        )
+        if v1 or "prompt" not in roles or not _is_prompt_id(ids, codes):
+            words = f"the id {{}} is there twice{' in its subset' if subset is not None else ''}"
+            _reject_twice(sieve, [ids, others, model], words)
         shown = shown or ids
     values = {rest: [sieve.numbers(name) for name in both] for rest, both in pairs.items()}
     logps = None if logp is None else np.stack([_log_probabilities(sieve, name) for name in logp], axis=1)
@@ -365,6 +366,12 @@ def _log_probabilities(sieve: Sieve, name: str) -> np.ndarray:
     return np.minimum(values, 0.0)
 
 
+def _is_prompt_id(ids: list[str], codes: np.ndarray) -> bool:
+    """Whether ids and prompts are one to one and there twice or more on average: then the id is the prompt's."""
+    both = {*zip(ids, codes.tolist(), strict=True)}
+    return len(both) == len({*ids}) == len({*codes.tolist()}) <= len(ids) / 2
+
+
 def _reject_twice(sieve: Sieve, columns: list[Any], words: str) -> None:
     """Rows whose cells of all columns were there before, in a good row."""
     seen: set[Any] = set()
@@ -386,7 +393,8 @@ def _responses(sieve: Sieve, roles: dict[str, str], ours: list[str]) -> Reading:
     model = list(table.columns[roles["model"]].cells()) if "model" in roles else None
     if "id" in roles and roles["id"] != roles["prompt"]:
         ids = list(map(str, table.columns[roles["id"]].cells()))
-        _reject_twice(sieve, [ids, model], "the id {} is there twice")
+        if not _is_prompt_id(ids, codes):
+            _reject_twice(sieve, [ids, model], "the id {} is there twice")
     if "response" in roles:
         _reject_changed(sieve, roles["response"], codes, model, [*values.values(), *([] if truth is None else [truth])])
     rows = []
@@ -479,3 +487,46 @@ def _v2(sieve: Sieve, roles: dict[str, str], by_name: Mapping[str, str]) -> Read
         for name, found in _per_model(table, sieve, roles)
     ]
     return _finish(sieve, rows, V2, [])
+
+
+def share_means(tables: list[Rows]) -> list[str]:
+    """Mean scores of prompts for pairs that lack them, from responses to the same prompts scored by the same models.
+
+    So arXiv 2604.25872 measures HAcc: offline pairs, and V_P from responses of the initial policy.
+
+    Returns:
+        Sentences on what was put together.
+
+    Example:
+        >>> pair = {"rm": {"chosen": np.ones(1), "rejected": np.zeros(1)}}
+        >>> one = Rows(PAIRS, np.array([0]), ["q"], np.array([2]), pair)
+        >>> two = Rows(RESPONSES, np.array([0, 0]), ["q"], np.array([2, 3]), {"rm": {"score": np.array([1.0, 3.0])}})
+        >>> share_means([one, two]), one.scores["rm"]["mean_reward"].tolist()
+        (['means of rm on 1 of 1 prompts with pairs are those of its sampled responses'], [2.0])
+    """
+    means: dict[str, dict[str, float]] = {}
+    for rows in tables:
+        if rows.kind != RESPONSES or not rows.prompts:
+            continue
+        count = np.maximum(np.bincount(rows.prompt, minlength=len(rows.prompts)), 1)
+        for model, own in rows.scores.items():
+            total = np.bincount(rows.prompt, own["score"], len(rows.prompts)) / count
+            there = np.unique(rows.prompt)
+            means.setdefault(model, {}).update((rows.prompts[i], float(total[i])) for i in there)
+    notes = []
+    for rows in tables:
+        if rows.kind != PAIRS or not rows.prompts:
+            continue
+        for model, own in rows.scores.items():
+            if "mean_reward" in own or model not in means:
+                continue
+            known = np.array([means[model].get(text, np.nan) for text in rows.prompts])[rows.prompt]
+            if np.isnan(known).all():
+                continue
+            own["mean_reward"] = known
+            with_mean = len(np.unique(rows.prompt[~np.isnan(known)]))
+            total = len(np.unique(rows.prompt))
+            notes.append(
+                f"means of {model} on {with_mean} of {total} prompts with pairs are those of its sampled responses"
+            )
+    return notes

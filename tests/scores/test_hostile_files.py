@@ -260,3 +260,22 @@ def test_frames_and_records_are_tables():
             pgdyn.evaluate(bad)
     with pytest.raises(FileNotFoundError, match="no such file"):
         pgdyn.evaluate("nowhere.csv")
+
+
+def test_pairs_take_their_means_from_sampled_responses(written):
+    """HAcc of offline pairs with V_P from another file: the second pair is wrong, and harmless as 1 < (0 + 4) / 2."""
+    pairs = written("prompt,chosen_rm,rejected_rm\nq,2,1\nr,0,1\ns,0,1\n", "pairs.csv")
+    samples = written("prompt,response,rm\nr,a,0\nr,b,4\nq,a,0\nq,b,0\n", "samples.csv")
+    found = pgdyn.evaluate([pairs, samples])
+    one = found.models["rm"]
+    assert one["harm_aware_accuracy"]["value"] == 1.0 and one["harm_aware_accuracy"]["n"] == 2
+    assert one["accuracy"]["value"] == pytest.approx(1 / 3) and one["accuracy"]["n"] == 3
+    assert one["reward_variance"]["value"] == pytest.approx((8 + 0) / 2)
+    assert any("means of rm on 2 of 3 prompts" in words for words in found.notes)
+
+
+def test_ids_of_prompts_may_repeat(written):
+    rows = "7,one,a,1,2\n7,one,b,0,3\n8,two,a,1,5\n8,two,b,0,4\n"
+    assert value(pgdyn.evaluate(written("id,prompt,response,true_reward,rm\n" + rows))) == 0.5
+    text = "prompt,response,label,rm\n1,a,chosen,1\n1,b,rejected,0\n"
+    assert value(pgdyn.evaluate(written(text))) == 1.0
