@@ -17,7 +17,7 @@ import xarray
 
 from experiments import reward_models
 from experiments.made_by import recorded
-from pgdyn import Objective, Problem, flow_many
+from pgdyn import Objective, flow_many
 from pgdyn.metrics import forecast, spearman
 from pgdyn.metrics.exact import draw
 from pgdyn.metrics.items import ordered_pairs
@@ -51,7 +51,7 @@ def run(
     Args:
         models: of each family, for each truth; all initial policies share them.
         prompts: P.
-        outputs: K; 8 where "tokens" are among the policies.
+        outputs: K; a power of two where "sequences" are among the policies.
         policies: initial policies, of `reward_models.POLICIES`.
         truths: of `reward_models.TRUTHS`.
         families: of `reward_models.FAMILIES`.
@@ -78,14 +78,15 @@ def run(
         truth = reward_models.truth_of(kind, prompts, outputs, rng)
         scores = np.concatenate([reward_models.population(family, truth, models, rng) for family in families])
         for i, name in enumerate(policies):
-            features, params, policy = reward_models.start_of(name, prompts, outputs, rng)
+            start = reward_models.start_of(name, prompts, outputs, rng)
+            policy = start.policy
             unit = standardised(scores, policy)
-            time, found = trained(features, params, policy, truth, unit, gain)
+            time, found = trained(start, truth, unit, gain)
             outcome[i, j] = found.reshape(shape[2:])
             measured = full_metrics(truth, scores, policy), sparse_metrics(truth, scores, policy, rng)
             values[i, j] = np.concatenate(measured, axis=1).reshape(*shape[2:], -1)
             part = unit.reshape(*shape[2:], prompts, outputs)[:, :sampled].reshape(-1, prompts, outputs)
-            rloo[i, j] = by_rloo(features, params, truth, part, steps, time, rng).reshape(len(families), sampled)
+            rloo[i, j] = by_rloo(start, truth, part, steps, time, rng).reshape(len(families), sampled)
             ahead[i, j] = forecasts(truth, part, policy, rng).reshape(len(families), sampled)
             done += 1
             if progress is not None:
@@ -142,29 +143,19 @@ def standardised(scores: np.ndarray, policy: np.ndarray) -> np.ndarray:
     return centred / np.where(size > 0, size, 1.0)[:, None, None]
 
 
-def trained(
-    features: np.ndarray | None,
-    params: np.ndarray,
-    policy: np.ndarray,
-    truth: np.ndarray,
-    scores: np.ndarray,
-    gain: float,
-) -> tuple[float, np.ndarray]:
+def trained(start: reward_models.Start, truth: np.ndarray, scores: np.ndarray, gain: float) -> tuple[float, np.ndarray]:
     """The time at which the flow on the truth has made its gain, and the gain [M] of every reward model by then."""
-    own = standardised(truth[None], policy)
-    if features is None:
-        problem = Problem.tabular(policy, truth, own[0])
-    else:
-        problem = Problem.linear(features, truth, own[0], initial_params=params)
-    objective = Objective(kl=KL)
-    settings = {"objective": objective, "rtol": 1e-4, "atol": 1e-6}
-    first = float(np.mean(np.sum(policy * truth, axis=1)))
+    own = standardised(truth[None], start.policy)
+    problem = start.problem(truth, own[0])
+    settings = {"objective": Objective(kl=KL), "rtol": 1e-4, "atol": 1e-6}
+    first = float(np.mean(np.sum(start.policy * truth, axis=1)))
     # The flow on the truth to many end times: the program that runs all reward models runs them too.
     times = np.geomspace(1.0, 2000.0 * len(truth), 128)
-    path = np.asarray(flow_many(problem.with_proxy(np.repeat(own, 128, axis=0)), times, **settings).true_value)
+    many = problem.with_proxy(start.rewards(np.repeat(own, 128, axis=0)))
+    path = np.asarray(flow_many(many, times, **settings).true_value)
     best = max(float(path.max()), first + 1e-9)
     time = float(times[np.argmax(path >= first + gain * (best - first))])
-    ends = flow_many(problem.with_proxy(scores), time, **settings)
+    ends = flow_many(problem.with_proxy(start.rewards(scores)), time, **settings)
     return time, (np.asarray(ends.true_value) - first) / (best - first)
 
 
@@ -224,8 +215,7 @@ def _epic(truth: np.ndarray, scores: np.ndarray, cover: np.ndarray) -> np.ndarra
 
 
 def by_rloo(
-    features: np.ndarray | None,
-    params: np.ndarray,
+    start: reward_models.Start,
     truth: np.ndarray,
     scores: np.ndarray,
     steps: int,
@@ -238,19 +228,11 @@ def by_rloo(
     The learning rate makes `steps` updates as long as the flow.
     """
     count, prompts, outputs = scores.shape
-    theta = np.broadcast_to(params, (count, *params.shape)).copy()
-    rows = np.arange(prompts)[:, None]
-
-    def log_policy(theta: np.ndarray) -> np.ndarray:
-        z = theta if features is None else np.einsum("pkd,md->mpk", features, theta)
-        z = z - z.max(axis=2, keepdims=True)
-        return z - np.log(np.sum(np.exp(z), axis=2, keepdims=True))
-
-    initial = log_policy(theta[:1])
-    first = float(np.mean(np.sum(np.exp(initial[0]) * truth, axis=1)))
-    rate = time / steps
+    theta = np.broadcast_to(start.params, (count, *start.params.shape)).copy()
+    initial = np.log(start.policy)
+    at = np.arange(count)[:, None, None], np.arange(prompts)[None, :, None]
     for _ in range(steps):
-        logp = log_policy(theta)
+        logp = start.log_policy(theta)
         upto = np.cumsum(np.exp(logp), axis=2)
         place = rng.random((count, prompts, group, 1))
         seen = np.minimum(np.sum(place >= upto[:, :, None, :], axis=3), outputs - 1)
@@ -258,15 +240,13 @@ def by_rloo(
         mean = reward.mean(axis=(1, 2), keepdims=True)
         # Whitened, the mean put back: what the paper's program does before it subtracts the KL.
         reward = (reward - mean) / np.sqrt(reward.var(axis=(1, 2), ddof=1, keepdims=True) + 1e-8) + mean
-        ratio = np.take_along_axis(logp - initial, seen, axis=2)
-        reward = reward - KL * ratio
+        reward = reward - KL * np.take_along_axis(logp - initial, seen, axis=2)
         advantage = (reward - reward.mean(axis=2, keepdims=True)) * group / (group - 1)
-        push = np.zeros(logp.shape)
-        at = np.arange(count)[:, None, None], rows[None], seen
-        np.add.at(push, at, advantage / group / prompts)
-        push -= np.exp(logp) * push.sum(axis=2, keepdims=True)
-        theta += rate * (push if features is None else np.einsum("pkd,mpk->md", features, push))
-    end = np.mean(np.sum(np.exp(log_policy(theta)) * truth, axis=2), axis=1)
+        weight = np.zeros(logp.shape)
+        np.add.at(weight, (*at, seen), advantage / group / prompts)
+        theta += time / steps * start.gradient(theta, weight)
+    first = np.mean(np.sum(start.policy * truth, axis=1))
+    end = np.mean(np.sum(np.exp(start.log_policy(theta)) * truth, axis=2), axis=1)
     return (end - first) / (np.mean(truth.max(axis=1)) - first)
 
 

@@ -6,9 +6,11 @@ within one is how large its errors are.
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 
-from pgdyn import labels
+from pgdyn import Problem, labels
 
 FAMILIES = (
     "noise",
@@ -22,7 +24,7 @@ FAMILIES = (
 )
 TRUTHS = ("normal", "plateau", "rare success", "plateau, graded", "rare success, graded")
 GRADES = 0.05  # how far bad outputs lie apart in a graded truth
-POLICIES = ("heavy-tailed", "flat", "shared features", "tokens")
+POLICIES = ("heavy-tailed", "flat", "shared features", "sequences")
 
 
 def truth_of(kind: str, prompts: int, outputs: int, rng: np.random.Generator) -> np.ndarray:
@@ -48,35 +50,102 @@ def truth_of(kind: str, prompts: int, outputs: int, rng: np.random.Generator) ->
     return np.where(order < rng.integers(1, 3, (prompts, 1)), 1.0, 0.0)
 
 
-def start_of(
-    kind: str, prompts: int, outputs: int, rng: np.random.Generator
-) -> tuple[np.ndarray | None, np.ndarray, np.ndarray]:
-    """Features [P, K, D] or None, parameters at the start, and the initial policy [P, K].
+@dataclasses.dataclass(frozen=True)
+class Start:
+    """An initial policy over outputs: free logits, logits of shared features, or tokens one after another.
 
-    "tokens" are outputs of three binary tokens with logits that add up over tokens, in four latent features of the
-    prompt; it needs eight outputs.
+    Attributes:
+        params: theta: [P, K], [D], or of sequences [P, K - 1, 2], logits of two tokens at every prefix.
+        policy: [P, K], of whole outputs.
+        features: [P, K, D], or None.
+        sequences: whether outputs are sequences of binary tokens, prefixes in the order of a heap.
+    """
+
+    params: np.ndarray
+    policy: np.ndarray
+    features: np.ndarray | None = None
+    sequences: bool = False
+
+    def problem(self, truth: np.ndarray, proxy: np.ndarray) -> Problem:
+        """The problem of one truth and one proxy, each [P, K]."""
+        if self.features is not None:
+            return Problem.linear(self.features, truth, proxy, initial_params=self.params)
+        if not self.sequences:
+            return Problem.tabular(self.policy, truth, proxy)
+        prompts, inner = self.params.shape[:2]
+        root = inner * np.arange(prompts)
+        following = np.full((prompts, inner, 2), -1)
+        parents = np.arange(inner // 2)
+        for token in (0, 1):
+            following[:, : inner // 2, token] = root[:, None] + 2 * parents + 1 + token
+        weights = np.zeros(prompts * inner)
+        weights[root] = 1 / prompts
+        chance = np.exp(_log_softmax(self.params)).reshape(-1, 2)
+        rewards = self.rewards(truth), self.rewards(proxy)
+        return Problem.tabular(chance, *rewards, prompt_weights=weights, transitions=following.reshape(-1, 2))
+
+    def rewards(self, scores: np.ndarray) -> np.ndarray:
+        """Scores [..., P, K] of whole outputs as rewards of the problem: those of sequences fall on the last token."""
+        if not self.sequences:
+            return scores
+        *lead, prompts, outputs = scores.shape
+        made = np.zeros((*lead, prompts, outputs - 1, 2))
+        made[..., outputs // 2 - 1 :, :] = scores.reshape(*lead, prompts, outputs // 2, 2)
+        return made.reshape(*lead, -1, 2)
+
+    def log_policy(self, theta: np.ndarray) -> np.ndarray:
+        """[M, P, K], log-probabilities of whole outputs at M parameters."""
+        if self.features is not None:
+            return _log_softmax(np.einsum("pkd,md->mpk", self.features, theta))
+        if not self.sequences:
+            return _log_softmax(theta)
+        logs = _log_softmax(theta)
+        total = logs[:, :, 0]
+        first, width = 1, 2
+        while first < logs.shape[2]:
+            total = (total[..., None] + logs[:, :, first : first + width]).reshape(*total.shape[:2], -1)
+            first, width = first + width, 2 * width
+        return total
+
+    def gradient(self, theta: np.ndarray, weight: np.ndarray) -> np.ndarray:
+        """d/dtheta of sum weight * log pi, weight [M, P, K]."""
+        if not self.sequences:
+            policy = np.exp(self.log_policy(theta))
+            push = weight - policy * weight.sum(axis=2, keepdims=True)
+            return push if self.features is None else np.einsum("pkd,mpk->md", self.features, push)
+        # What a prefix gets is what its whole outputs get together.
+        levels, now = [], weight
+        while now.shape[2] > 1:
+            pairs = now.reshape(*now.shape[:2], -1, 2)
+            levels.append(pairs)
+            now = pairs.sum(axis=3)
+        chosen = np.concatenate(levels[::-1], axis=2)
+        return chosen - np.exp(_log_softmax(theta)) * chosen.sum(axis=3, keepdims=True)
+
+
+def start_of(kind: str, prompts: int, outputs: int, rng: np.random.Generator) -> Start:
+    """An initial policy of one kind; "sequences" are of binary tokens and need a power of two of outputs.
 
     Example:
-        >>> features, params, policy = start_of("flat", 2, 8, np.random.default_rng(0))
-        >>> features is None, policy.shape
-        (True, (2, 8))
+        >>> start_of("sequences", 2, 8, np.random.default_rng(0)).policy.sum(axis=1).round(12).tolist()
+        [1.0, 1.0]
     """
-    features = None
     if kind in ("heavy-tailed", "flat"):
         params = (2.0 if kind == "heavy-tailed" else 0.5) * rng.normal(size=(prompts, outputs))
-        scores = params
-    else:
-        if kind == "shared features":
-            features = rng.normal(size=(prompts, outputs, 12)) / np.sqrt(12)
-        else:
-            assert outputs == 8
-            tokens = 2.0 * ((np.arange(8)[:, None] >> np.arange(3)) & 1) - 1
-            latent = rng.normal(size=(prompts, 4)) / 2
-            features = np.einsum("pl,kt->pklt", latent, tokens).reshape(prompts, 8, 12) / np.sqrt(3)
-        params = 1.5 * rng.normal(size=12)
-        scores = features @ params
-    policy = np.exp(scores - scores.max(axis=1, keepdims=True))
-    return features, params, policy / policy.sum(axis=1, keepdims=True)
+        return Start(params, np.exp(_log_softmax(params)))
+    if kind == "shared features":
+        features = rng.normal(size=(prompts, outputs, 12)) / np.sqrt(12)
+        params = 3.0 * rng.normal(size=12)
+        return Start(params, np.exp(_log_softmax(features @ params)), features)
+    assert kind == "sequences"
+    params = 0.8 * rng.normal(size=(prompts, outputs - 1, 2))
+    start = Start(params, np.empty(0), sequences=True)
+    return dataclasses.replace(start, policy=np.exp(start.log_policy(params[None])[0]))
+
+
+def _log_softmax(logits: np.ndarray) -> np.ndarray:
+    shifted = logits - logits.max(axis=-1, keepdims=True)
+    return shifted - np.log(np.sum(np.exp(shifted), axis=-1, keepdims=True))
 
 
 def population(family: str, truth: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:

@@ -39,7 +39,7 @@ def test_metrics_of_the_study_are_those_of_the_library():
     rng = np.random.default_rng(0)
     truth = reward_models.truth_of("plateau, graded", 5, 8, rng)
     scores = reward_models.population("noise on bad", truth, 3, rng)
-    _, _, policy = reward_models.start_of("tokens", 5, 8, rng)
+    policy = reward_models.start_of("sequences", 5, 8, rng).policy
     found = metric_study.full_metrics(truth, scores, policy)
     for row, one in zip(found, scores, strict=True):
         exact = metrics.exact(pgdyn.Problem.tabular(policy, truth, one))
@@ -50,10 +50,27 @@ def test_metrics_of_the_study_are_those_of_the_library():
 
 
 @pytest.mark.parametrize("name", reward_models.POLICIES)
-def test_starts_are_policies_of_their_features(name):
-    features, params, policy = reward_models.start_of(name, 4, 8, np.random.default_rng(0))
-    logits = params if features is None else features @ params
-    np.testing.assert_allclose(np.diff(np.log(policy), axis=1), np.diff(logits, axis=1), atol=1e-12)
+def test_starts(name):
+    """Oracles: the library's policy and value for the same problem, and the gradient of log pi by finite
+    differences."""
+    rng = np.random.default_rng(0)
+    start = reward_models.start_of(name, 2, 4, rng)
+    truth, weight = rng.normal(size=(2, 2, 4))
+    problem = start.problem(truth, truth)
+    found = pgdyn.mdp.leaves(problem)
+    np.testing.assert_allclose(np.exp(found.log_policy).reshape(2, 4), start.policy, atol=1e-12)
+    np.testing.assert_allclose(np.asarray(found.true_return).reshape(2, 4), truth, atol=1e-12)
+    theta = start.params[None].astype(float)
+
+    def total(theta):
+        return np.sum(weight * start.log_policy(theta))
+
+    slope = np.zeros(theta.shape)
+    for index in np.ndindex(theta.shape):
+        step = np.zeros(theta.shape)
+        step[index] = 1e-6
+        slope[index] = (total(theta + step) - total(theta - step)) / 2e-6
+    np.testing.assert_allclose(start.gradient(theta, weight[None]), slope, atol=1e-7)
 
 
 def test_rloo_climbs_as_far_as_exact_gradients_do():
@@ -61,8 +78,9 @@ def test_rloo_climbs_as_far_as_exact_gradients_do():
     rng = np.random.default_rng(0)
     truth = rng.normal(size=(6, 5))
     policy = rng.dirichlet(np.ones(5), 6)
+    start = reward_models.Start(np.log(policy), policy)
     scores = metric_study.standardised(truth[None], policy)
-    found = metric_study.by_rloo(None, np.log(policy), truth, np.repeat(scores, 30, axis=0), 300, 60.0, rng)
+    found = metric_study.by_rloo(start, truth, np.repeat(scores, 30, axis=0), 300, 60.0, rng)
     logits = np.log(policy).copy()
     for _ in range(300):
         pi = np.exp(logits - logits.max(1, keepdims=True))

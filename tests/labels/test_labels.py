@@ -194,6 +194,8 @@ def test_factors_in_order():
     assert named(labels.hierarchical_preferences(factors, thresholds=0.5)) == {(1, 0), (0, 2), (1, 2)}
     assert named(labels.hierarchical_preferences(factors)) == {(0, 1), (0, 2), (1, 2)}
     assert named(labels.hierarchical_preferences(factors, order=[1, 0])) == {(2, 1), (2, 0), (1, 0)}
+    two = np.array([[0.0], [1.0]])  # of standard deviation sqrt(1 / 2) where one divides by n - 1
+    assert [len(labels.hierarchical_preferences(two, thresholds=t)) for t in (1.4, 1.5)] == [1, 0]
     table = RNG(0).normal(size=(3, 5, 2)).round(1)
     base = labels.hierarchical_preferences(table, thresholds=[0.7, 0.2])
     for scale in (1e-2, 1.0, 64.0):

@@ -86,12 +86,12 @@ def test_jit_and_vmap():
     chosen, rejected = jnp.asarray(rng.normal(size=(2, 6, 4, 3)))
     logp = jnp.asarray(-rng.exponential(size=(4, 3)))
     mean = jnp.asarray(rng.normal(size=(6, 4)))
-    mapped = jax.jit(jax.vmap(lambda c, r, m: metrics.weighted_harm_aware_accuracy(c, r, logp, logp, m)))
+    mapped = jax.jit(jax.vmap(metrics.weighted_harm_aware_accuracy, in_axes=(0, 0, None, None, 0)))
     single = [
         float(metrics.weighted_harm_aware_accuracy(c, r, logp, logp, m))
         for c, r, m in zip(chosen, rejected, mean, strict=True)
     ]
-    np.testing.assert_allclose(mapped(chosen, rejected, mean), single, rtol=1e-14)
+    np.testing.assert_allclose(mapped(chosen, rejected, logp, logp, mean), single, rtol=1e-14)
 
 
 def test_zero_probability_takes_no_part():
