@@ -9,6 +9,7 @@ missing. The formulas are those of `pgdyn.metrics`.
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -228,9 +229,9 @@ def _merged(found: list[tuple[str, str, Judgement]]) -> tuple[dict[str, Judgemen
 
 
 def _plain(interval: Interval) -> dict[str, float | int]:
-    return {"value": interval.value, "low": interval.low, "high": interval.high, "n": interval.n}
+    return _finite({"value": interval.value, "low": interval.low, "high": interval.high, "n": interval.n})
 
 
 def _finite(row: dict[str, Any]) -> dict[str, Any]:
-    """JSON has no nan."""
-    return {key: None if isinstance(value, float) and value != value else value for key, value in row.items()}
+    """JSON has neither nan nor infinity."""
+    return {key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in row.items()}

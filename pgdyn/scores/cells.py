@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from pgdyn.scores.files import EMPTY, Column, Table, number
+from pgdyn.scores.files import EMPTY, LARGEST, Column, Table, number, too_large
 
 _LOOKED_AT = 1000  # cells that tell whether a column holds numbers
 
@@ -59,8 +59,8 @@ class Sieve:
         for part in self.table.columns[name].parts:
             if isinstance(part, np.ndarray):
                 values = part
-                wrong = np.flatnonzero(~np.isfinite(part))
-                self.reject(first + wrong, [f"{name}: {part[i]} is not finite" for i in wrong])
+                wrong = np.flatnonzero(~(np.abs(part) <= LARGEST))
+                self.reject(first + wrong, [f"{name}: {too_large(part[i])}" for i in wrong])
             else:
                 read = [number(cell, truths=truths) for cell in part]
                 values = np.array([value for value, _ in read])
@@ -117,7 +117,7 @@ def is_numeric(column: Column, *, most: bool = True) -> bool:
         if why == EMPTY:
             continue
         seen += 1
-        numbers += not why or why.endswith("not finite")
+        numbers += not why or why.endswith(("not finite", "too large"))
         if seen == _LOOKED_AT:
             break
     return 2 * numbers > seen if most and seen else numbers > 0

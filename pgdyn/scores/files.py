@@ -23,6 +23,7 @@ import numpy as np
 
 _CHUNK = 50_000  # rows converted at once
 EMPTY = "it is empty"
+LARGEST = 1e150  # of a number whose square is finite
 _TRUTHS = {"true": 1.0, "false": 0.0, "chosen": 1.0, "rejected": 0.0}
 _MISSING = frozenset({"", "na", "n/a", "none", "null"})
 
@@ -383,4 +384,14 @@ def number(cell: Any, *, truths: bool = False) -> tuple[float, str]:
         value = float(cell)
     except (TypeError, ValueError, OverflowError):
         return np.nan, f"{cell!r:.60} is no number"
-    return (value, "") if np.isfinite(value) else (np.nan, f"{value} is not finite")
+    return (value, "") if abs(value) <= LARGEST else (np.nan, too_large(value))
+
+
+def too_large(value: float) -> str:
+    """What is wrong with a number that is no number, infinite, or so large that its square is.
+
+    Example:
+        >>> too_large(float("nan")), too_large(1e200)
+        ('nan is not finite', '1e+200 is too large')
+    """
+    return f"{value:g} is {'too large' if np.isfinite(value) else 'not finite'}"

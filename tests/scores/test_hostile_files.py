@@ -149,6 +149,7 @@ def test_unreadable_files(written, sentence, data, name):
         ("line 3: chosen: it is empty", 1, PAIRS.replace("0.5", ""), "s.csv", 1.0),
         ("line 3: chosen: nan is not finite", 1, PAIRS.replace("0.5", "nan"), "s.csv", 1.0),
         ("line 3: rejected: -inf is not finite", 1, PAIRS.replace("1.5", "-inf"), "s.csv", 1.0),
+        ("line 3: chosen: 1e+200 is too large", 1, PAIRS.replace("0.5", "1e200"), "s.csv", 1.0),
         ("line 3: it has 2 fields where the header has 3", 2, PAIRS.replace("2,0.5", "2") + "4,1,1,1\n", "s.csv", 1.0),
         ("line 4: it has 2 fields", 1, PAIRS[:-5], "cut off.csv", 0.5),
         ("line 4: a quoted field does not end", 1, PAIRS.replace("3,3.0", '"3,3.0'), "s.csv", 0.5),
