@@ -26,6 +26,7 @@ from pgdyn.metrics.ranking import ranks
 FULL = ("Acc", "HAcc", "Acc-W", "HAcc-W", "EPIC", "EPIC, pi_0", "variance")
 SPARSE = ("Acc, 1 pair", "HAcc, 1 pair", "Acc-W, 1 pair", "HAcc-W, 1 pair")
 METRICS = (*FULL, *SPARSE)
+FORECASTS = ("forecast", "forecast, held out")
 KL = 0.01
 SUBSAMPLE = 13
 
@@ -64,7 +65,8 @@ def run(
 
     Returns:
         Over ("policy", "truth", "family", "model"): `outcome` (the true value gained, as a fraction of the best
-        possible), `metric` with "metric" last. Over the first `sampled` models: `rloo` and `forecast`. Spearman
+        possible), `metric` with "metric" last. Over the first `sampled` models: `rloo`, `forecast` and
+        `held_out_forecast`. Spearman
         correlations with the outcome `spearman` [policy, truth, family, metric], averaged over policies and truths
         `mean_spearman` [family, metric] with `low` and `high`; the difference HAcc - Acc with its interval,
         `advantage`; of 13 models from all families, `subsample` [policy, truth, draw, metric].
@@ -72,7 +74,7 @@ def run(
     rng = np.random.default_rng(seed)
     shape = (len(policies), len(truths), len(families), models)
     outcome, values = np.empty(shape), np.empty((*shape, len(METRICS)))
-    rloo, ahead = np.empty((2, *shape[:3], sampled))
+    rloo, ahead, held = np.empty((3, *shape[:3], sampled))
     done = 0
     for j, kind in enumerate(truths):
         truth = reward_models.truth_of(kind, prompts, outputs, rng)
@@ -87,7 +89,8 @@ def run(
             values[i, j] = np.concatenate(measured, axis=1).reshape(*shape[2:], -1)
             part = unit.reshape(*shape[2:], prompts, outputs)[:, :sampled].reshape(-1, prompts, outputs)
             rloo[i, j] = by_rloo(start, truth, part, steps, time, rng).reshape(len(families), sampled)
-            ahead[i, j] = forecasts(truth, part, policy, rng).reshape(len(families), sampled)
+            for found, judged in zip((ahead, held), forecasts(truth, part, policy, rng), strict=True):
+                found[i, j] = judged.reshape(len(families), sampled)
             done += 1
             if progress is not None:
                 progress(done, len(policies) * len(truths))
@@ -99,7 +102,8 @@ def run(
     some = subsampled(pooled, outcome.reshape(*shape[:2], -1), resamples, rng)
     short = outcome[..., :sampled]
     # Held against RLOO all metrics have the same models, of all families together.
-    both = np.concatenate([rows[..., :sampled], ahead[:, :, :, None]], axis=3).transpose(0, 1, 3, 2, 4)
+    predictors = [rows[..., :sampled], ahead[:, :, :, None], held[:, :, :, None]]
+    both = np.concatenate(predictors, axis=3).transpose(0, 1, 3, 2, 4)
     against = correlations(both.reshape(*both.shape[:3], -1), rloo.reshape(*shape[:2], 1, -1))
     exact = correlations(both.reshape(*both.shape[:3], -1), short.reshape(*shape[:2], 1, -1))
     return xarray.Dataset(
@@ -108,6 +112,7 @@ def run(
             "metric_value": ((*axes, "model", "metric"), values),
             "rloo": ((*axes, "sampled_model"), rloo, {"long_name": "the same, after RLOO"}),
             "forecast": ((*axes, "sampled_model"), ahead, {"long_name": "forecast gain of the true reward"}),
+            "held_out_forecast": ((*axes, "sampled_model"), held, {"long_name": "the same, on held-out responses"}),
             "spearman": ((*axes, "metric"), each),
             "mean_spearman": (("family", "metric"), mean),
             "low": (("family", "metric"), low),
@@ -125,7 +130,7 @@ def run(
             "truth": list(truths),
             "family": list(families),
             "metric": list(METRICS),
-            "predictor": [*METRICS, "forecast"],
+            "predictor": [*METRICS, *FORECASTS],
             "end": ["low", "mean", "high"],
         },
     )
@@ -250,17 +255,22 @@ def by_rloo(
     return (end - first) / (np.mean(truth.max(axis=1)) - first)
 
 
-def forecasts(truth: np.ndarray, scores: np.ndarray, policy: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The forecast gain of the true reward [M], from 8 sampled responses a prompt, at a mean KL of half a nat."""
+def forecasts(
+    truth: np.ndarray, scores: np.ndarray, policy: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """The forecast gain of the true reward [M], from 8 sampled responses a prompt, at a mean KL of half a nat.
+
+    Once judged by the responses that are trained on, and once by held-out ones.
+    """
     seen = draw(policy, 8, rng)
     prompt = np.repeat(np.arange(len(truth)), seen.shape[1])
     known = np.take_along_axis(truth, seen, axis=1).ravel()
-    return np.array(
-        [
-            forecast(prompt, np.take_along_axis(one, seen, axis=1).ravel(), known, kl=0.5).true_gain.mean()
-            for one in scores
-        ]
+    own = [np.take_along_axis(one, seen, axis=1).ravel() for one in scores]
+    inside, outside = (
+        np.array([forecast(prompt, one, known, kl=0.5, held_out=way).true_gain.mean() for one in own])
+        for way in (False, True)
     )
+    return inside, outside
 
 
 def correlations(metric: np.ndarray, outcome: np.ndarray) -> np.ndarray:

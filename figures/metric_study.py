@@ -70,8 +70,8 @@ def _subsamples(axes: Axes, dataset: xarray.Dataset) -> None:
 
 
 def _predictors(axes: Axes, dataset: xarray.Dataset) -> None:
-    names = [*_SHOWN, "forecast"]
-    colors = [*(color for color, _ in _SHOWN.values()), palette.BLACK]
+    names = [*_SHOWN, "forecast", "forecast, held out"]
+    colors = [*(color for color, _ in _SHOWN.values()), palette.BLACK, palette.GREY]
     found = dataset["spearman_rloo"].mean(("policy", "truth"))
     values = [float(found.sel(predictor=name)) for name in names]
     axes.barh(-np.arange(len(names)), values, height=0.55, color=colors)

@@ -116,7 +116,7 @@ def test_label_noise():
 
 def test_claims_of_the_study_can_fail():
     """A data set in which nothing foretells anything contradicts what is claimed."""
-    metric, predictor = list(metric_study.METRICS), [*metric_study.METRICS, "forecast"]
+    metric, predictor = list(metric_study.METRICS), [*metric_study.METRICS, *metric_study.FORECASTS]
     policy, truth, family = ["flat"], list(reward_models.TRUTHS), list(reward_models.FAMILIES)
     zeros = {
         "pooled": (("policy", "truth", "metric"), np.zeros((1, 5, len(metric)))),
