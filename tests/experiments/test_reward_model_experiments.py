@@ -7,13 +7,15 @@ import xarray
 from proxy_flows import failures
 
 import pgdyn
-from experiments import label_noise, metric_study, reward_distances, reward_models
+from experiments import label_noise, metric_study, reward_distances, reward_models, teachers
 from figures import label_noise as label_figure
 from figures import metric_study as study_figure
 from figures import reward_distances as distance_figure
+from figures import teachers as teacher_figure
 from paper_repro.reproductions import label_noise as label_claims
 from paper_repro.reproductions import metric_study as study_claims
 from paper_repro.reproductions import reward_distances as distance_claims
+from paper_repro.reproductions import teachers as teacher_claims
 from pgdyn import metrics
 from pgdyn.metrics import distance
 
@@ -133,3 +135,17 @@ def test_claims_of_the_study_can_fail():
         set(failures(study_claims.REPRODUCTION, dataset))
         >= {claim.name for claim in study_claims.REPRODUCTION.claims} - measured
     )
+
+
+def test_teachers():
+    """Oracle: the variance of the library; the gains of the ground truth's flow by exact ascent in small steps."""
+    dataset = teachers.run(3, prompts=24, pairs=300)
+    assert set(failures(teacher_claims.REPRODUCTION, dataset)) <= {"variance-foretells-the-rise-of-the-proxy"}
+    assert np.all(dataset["on_policy_accuracy"].sel(teacher="ground truth") == 1)
+    gain = dataset["true_gain"].sel(teacher="ground truth").values
+    assert np.all(np.diff(gain, axis=1) > 0) and np.all(gain < 1)
+    swapped = dataset.assign(
+        on_policy_accuracy=dataset["off_policy_accuracy"], off_policy_accuracy=dataset["on_policy_accuracy"]
+    )
+    assert "accuracy-is-where-the-pairs-are" in failures(teacher_claims.REPRODUCTION, swapped)
+    assert len(teacher_figure.draw(dataset).axes) == 3
