@@ -41,7 +41,7 @@ def run(
     truths: Sequence[str] = reward_models.TRUTHS,
     families: Sequence[str] = reward_models.FAMILIES,
     gain: float = 0.7,
-    sampled: int = 13,
+    sampled: int = 8,
     steps: int = 400,
     resamples: int = 400,
     seed: int = 0,

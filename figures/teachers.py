@@ -32,10 +32,11 @@ def draw(dataset: xarray.Dataset) -> Figure:
         for name, color in zip(names[:-1], colors, strict=False):
             shift = measure - measure.sel(teacher=names[:-1]).mean("teacher")
             axes.plot(shift.sel(teacher=name), centred.sel(teacher=name), ".", color=color, markersize=3.5)
-        axes.set_xlabel(f"{label}, from the mean of its problem")
-    accuracy.set_ylabel("early rise of the proxy")
+        axes.set_xlabel(f"{label}, centred")
+    accuracy.set_ylabel("early rise of the proxy, centred")
     variance.set_yticklabels([])
-    low, high = float(centred.min()), float(centred.max())
+    shown = centred.sel(teacher=names[:-1])
+    low, high = float(shown.min()), float(shown.max())
     for axes in (accuracy, variance):
         axes.set_ylim(low - 0.1 * np.ptp([low, high]), high + 0.1 * np.ptp([low, high]))
     panels.letters([gain, accuracy, variance])
