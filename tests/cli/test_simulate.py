@@ -317,10 +317,10 @@ def test_numbers_are_read_as_they_are_written(capsys, file, problem):
 
 
 def test_commands_that_are_none(capsys):
-    assert refused(capsys) == "no command given; the commands are simulate, categorize, sweep, verify"
+    assert refused(capsys) == "no command given; the commands are simulate, categorize, sweep, verify, evaluate"
     assert refused(capsys, "simulat", "x") == "there is no command 'simulat'; did you mean simulate?"
     assert refused(capsys, "jump") == (
-        "there is no command 'jump'; the commands are simulate, categorize, sweep, verify"
+        "there is no command 'jump'; the commands are simulate, categorize, sweep, verify, evaluate"
     )
     assert refused(capsys, "simulate") == "PROBLEM is missing; pgdyn simulate --help shows what there is"
 
