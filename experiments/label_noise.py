@@ -20,6 +20,7 @@ from __future__ import annotations
 import numpy as np
 import xarray
 
+from experiments.controlled_problems import labels as words
 from experiments.made_by import recorded
 from experiments.metric_study import standardised
 from pgdyn import Problem, flow_many, labels
@@ -97,11 +98,11 @@ def run(
         },
         {
             "step": list(FITS),
-            "scaling": ["raw", "normalised"],
-            "way": list(WAYS),
+            "scaling": words(["raw", "normalised"]),
+            "way": words(WAYS),
             "width": kernels,
-            "benchmark": ["noisy", "clean"],
-            "ranking": ["pairwise", "reciprocal rank"],
+            "benchmark": words(["noisy", "clean"]),
+            "ranking": words(["pairwise", "reciprocal rank"]),
         },
     )
 

@@ -16,6 +16,7 @@ import numpy as np
 import xarray
 
 from experiments import reward_models
+from experiments.controlled_problems import labels as words
 from experiments.made_by import recorded
 from pgdyn import Objective, flow_many
 from pgdyn.metrics import forecast, spearman
@@ -126,12 +127,12 @@ def run(
             "regret": (("policy", "truth", "metric"), regrets(pooled, outcome.reshape(*shape[:2], -1), rng)),
         },
         {
-            "policy": list(policies),
-            "truth": list(truths),
-            "family": list(families),
-            "metric": list(METRICS),
-            "predictor": [*METRICS, *FORECASTS],
-            "end": ["low", "mean", "high"],
+            "policy": words(policies),
+            "truth": words(truths),
+            "family": words(families),
+            "metric": words(METRICS),
+            "predictor": words([*METRICS, *FORECASTS]),
+            "end": words(["low", "mean", "high"]),
         },
     )
 

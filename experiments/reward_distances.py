@@ -84,5 +84,5 @@ def run(
             "hitting_time": ("proxy", np.asarray(ends.hitting_time)),
             "proxy_reward": (("proxy", "output"), table),
         },
-        {"measure": list(MEASURES)},
+        {"measure": paper.labels(list(MEASURES))},
     )

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 import xarray
 
+from experiments.controlled_problems import labels as words
 from experiments.made_by import recorded
 from pgdyn import Problem, flow_many, labels
 from pgdyn.metrics import spearman
@@ -87,7 +88,7 @@ def run(
             "variance_correlation": ("seed", spearman(variance.T, early)),
             "accuracy_correlation": ("seed", spearman(((on + off) / 2).T, early)),
         },
-        {"teacher": teachers, "time": list(TIMES)},
+        {"teacher": words(teachers), "time": list(TIMES)},
     )
 
 

@@ -17,6 +17,7 @@ from paper_repro.reproductions import metric_study as study_claims
 from paper_repro.reproductions import reward_distances as distance_claims
 from paper_repro.reproductions import teachers as teacher_claims
 from pgdyn import metrics
+from pgdyn.io import datasets
 from pgdyn.metrics import distance
 
 
@@ -135,6 +136,12 @@ def test_claims_of_the_study_can_fail():
         set(failures(study_claims.REPRODUCTION, dataset))
         >= {claim.name for claim in study_claims.REPRODUCTION.claims} - measured
     )
+
+
+def test_datasets_are_saved_without_a_warning(study, tmp_path):
+    datasets.save(study, tmp_path / "study.zarr")
+    again = datasets.load(tmp_path / "study.zarr")
+    assert again["family"].values.tolist() == study["family"].values.tolist()
 
 
 def test_teachers():
