@@ -19,6 +19,7 @@ from pgdyn import validate
 from pgdyn.metrics.intervals import Interval
 from pgdyn.scores import files, kinds
 from pgdyn.scores.judge import Judgement, Settings, judge
+from pgdyn.scores.means import share_means
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -166,7 +167,7 @@ def evaluate(
                 raise ValueError(f"{name}: {bad[name]}; skip_bad uses the rest (--skip-bad on the command line)")
         notes += [f"{name}: {words}" for words in reading.notes]
         read += [(name, rows) for rows in reading.rows]
-    notes += kinds.share_means([rows for _, rows in read])
+    notes += share_means([rows for _, rows in read])
     for name, rows in read:
         judged = judge(rows, settings)
         found += [(model, name, one) for model, one in judged.items()]
