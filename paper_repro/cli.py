@@ -47,6 +47,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         help=f"where data, figures and report go (default: {DEFAULT_FOLDER}); a new or empty folder, or one of an "
         "earlier run, whose files of the same names are replaced",
     )
+    parser.add_argument(
+        "--jobs", type=int, metavar="N", help="reproductions that run at once, each in a process (default: the cores)"
+    )
     parser.add_argument("--quick", action="store_true", help="smaller settings; what they cannot decide is not checked")
     parser.add_argument("--list", action="store_true", help="list the reproductions and exit")
     return parser.parse_args(arguments)
@@ -69,12 +72,14 @@ def _run(options: argparse.Namespace) -> int:
         _print_list(known, console)
         return 0
     try:
+        if options.jobs is not None and options.jobs < 1:
+            raise ValueError(f"--jobs is {options.jobs}; it must be at least 1")
         chosen = _choose(known, options.only)
         output.prepare(options.out)
     except ValueError as problem:
         print(f"error: {problem}", file=sys.stderr)
         return 2
-    report = runner.run_all(chosen, options.out, quick=options.quick, console=console)
+    report = runner.run_all(chosen, options.out, quick=options.quick, console=console, jobs=options.jobs)
     _print_summary(report, options.out, console)
     if report.interrupted:
         return INTERRUPTED
