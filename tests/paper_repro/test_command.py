@@ -4,6 +4,8 @@ import dataclasses
 import html.parser
 import json
 import pathlib
+import subprocess
+import sys
 
 import matplotlib.figure
 import pytest
@@ -226,3 +228,14 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         output.write_text(path, "ha")
     assert path.read_text() == "whole" and [one.name for one in tmp_path.iterdir()] == ["report.md"]
+
+
+def test_processes_share_the_work(tmp_path):
+    """Two reproductions of the registry, each in a process: the report is in its own order, whichever ends first."""
+    command = [sys.executable, "-m", "paper_repro", "--quick", "--jobs", "2", "--only", "corner_law", "lower_hull"]
+    ran = subprocess.run([*command, "--out", tmp_path / "out"], capture_output=True, text=True, timeout=300)
+    assert ran.returncode == 0, ran.stderr
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["state"] == "complete"
+    assert [run["name"] for run in report["reproductions"]] == ["lower_hull", "corner_law"]
+    assert all(claim["expected"] for run in report["reproductions"] for claim in run["claims"])
