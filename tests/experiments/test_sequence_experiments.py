@@ -6,10 +6,14 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from proxy_flows import failures
 
-from experiments import dense_reward
+import pgdyn
+from experiments import critique_phases, dense_reward
+from figures import critique_phases as critique_phases_figure
 from figures import dense_reward as dense_reward_figure
 from figures import style
+from paper_repro.reproductions import critique_phases as critique_phases_claims
 from paper_repro.reproductions import dense_reward as dense_reward_claims
+from pgdyn import mdp
 
 
 def fit_to_print(figure, folder):
@@ -45,3 +49,37 @@ def test_dense_rewards_and_one_that_misleads(tmp_path):
         "misled-stall": {"misled_time": data["misled_time"][:, ::-1].drop_vars("height")},
     }
     assert broken(dense_reward_claims.REPRODUCTION, data, changes) == []
+
+
+def test_critiques_have_two_phases(tmp_path):
+    data = critique_phases.run((0.05, 0.1, 0.3), (2, 4, 5, 6, 10), boundary_labels=(2, 5, 10, 1024))
+    assert failures(critique_phases_claims.REPRODUCTION, data) == []
+    assert fit_to_print(critique_phases_figure.draw(data), tmp_path)
+    changes = {
+        "sound-0.1-5": {"sound": data["sound"] + 1e-3},
+        "boundary-5": {"boundary": data["boundary"] * 1.01},
+        "boundary-many": {"boundary": data["boundary"] * 1.05},
+        "boundary-all": {"boundary": data["boundary"] * 1.2},
+        "blind": {"outcome": 0.9 * data["outcome"]},
+        "mended": {"processed": data["processed"] - 0.01},
+    }
+    assert broken(critique_phases_claims.REPRODUCTION, data, changes) == []
+
+
+def test_wrong_labels_that_are_alike_count_as_one():
+    """The velocity of the log-odds, against the problem that writes all labels out."""
+    labels, sound = 5, 0.1
+    reward = mdp.rewards.judgement([True, False], labels)
+    right = critique_phases.RIGHT_AFTER_SOUND
+    answers = [[right] + [(1 - right) / 4] * 4, [1 / labels] * labels]
+    whole = mdp.two_stage([sound, 1 - sound], answers, reward)
+    outcome = mdp.rewards.judgement([True, False], 2)
+    small = critique_phases.judges(np.array([sound]), np.array([labels]), outcome[None], outcome=outcome)[0]
+    moved = []
+    for problem in (whole, small):
+        gradient = pgdyn.Objective().gradient(problem, problem.initial_params)
+        velocity = np.asarray(
+            pgdyn.policy.project(problem.features, gradient) if problem.features is not None else gradient
+        )
+        moved.append(velocity[:, 0] - velocity[:, 1])
+    np.testing.assert_allclose(moved[0], moved[1], rtol=1e-12)
