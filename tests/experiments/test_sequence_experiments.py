@@ -3,16 +3,19 @@
 import itertools
 
 import numpy as np
+import xarray
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from proxy_flows import failures
 
 import pgdyn
-from experiments import critique_phases, dense_reward
+from experiments import critique_phases, dense_reward, shaping_variance
 from figures import critique_phases as critique_phases_figure
 from figures import dense_reward as dense_reward_figure
+from figures import shaping_variance as shaping_variance_figure
 from figures import style
 from paper_repro.reproductions import critique_phases as critique_phases_claims
 from paper_repro.reproductions import dense_reward as dense_reward_claims
+from paper_repro.reproductions import shaping_variance as shaping_variance_claims
 from pgdyn import mdp
 
 
@@ -83,3 +86,30 @@ def test_wrong_labels_that_are_alike_count_as_one():
         )
         moved.append(velocity[:, 0] - velocity[:, 1])
     np.testing.assert_allclose(moved[0], moved[1], rtol=1e-12)
+
+
+def test_shaping_costs_sampled_gradients_alone(tmp_path):
+    data = shaping_variance.run(seeds=100)
+    assert failures(shaping_variance_claims.REPRODUCTION, data) == []
+    assert fit_to_print(shaping_variance_figure.draw(data), tmp_path)
+    changes = {
+        "exact-paths": {"exact_value": data["exact_value"] + 1e-9 * (data["potential"] == "random")},
+        "unbiased": {"bias": data["bias"] + 1e-9},
+        "variance-best": {"variance": data["variance"] + 1e-6},
+        "success": {"success": data["success"][::-1].drop_vars("potential")},
+        "variance-alike": {"variance": data["variance"] * xarray.where(data["potential"] == "V*", 1, 3)},
+    }
+    assert broken(shaping_variance_claims.REPRODUCTION, data, changes) == []
+
+
+def test_the_simulation_of_reinforce_has_the_variance_of_the_listed_episodes():
+    """The first update of many runs: its mean and variance against the list."""
+    seeds, height, s = 100_000, np.array([0.5, -1.0]), 0.3
+    problem = dense_reward.chains(4, [2, 4], [s, s], dense=[False, False])[0]
+    shaped = problem.true_reward + mdp.rewards.potential_shaping(problem, np.r_[0, 0, height])
+    start = np.asarray(problem.initial_params)[None]
+    spread, bias = shaping_variance.gradient_moments(problem, np.asarray(shaped)[None], start)
+    odds, uniforms = np.full((seeds, 2), np.log(s / (1 - s))), np.random.default_rng(0).random((seeds, 2))
+    drawn = shaping_variance.sampled_gradient(odds, np.tile(height, (seeds, 1)), uniforms)
+    np.testing.assert_allclose(2 * drawn.var(axis=0).sum(), spread[0], rtol=0.01)
+    assert bias[0] < 1e-15
