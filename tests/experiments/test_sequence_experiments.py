@@ -2,17 +2,20 @@
 
 import itertools
 
+import jax.numpy as jnp
 import numpy as np
 import xarray
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from proxy_flows import failures
 
 import pgdyn
-from experiments import critique_phases, dense_reward, shaping_variance
+from experiments import answer_length, critique_phases, dense_reward, shaping_variance
+from figures import answer_length as answer_length_figure
 from figures import critique_phases as critique_phases_figure
 from figures import dense_reward as dense_reward_figure
 from figures import shaping_variance as shaping_variance_figure
 from figures import style
+from paper_repro.reproductions import answer_length as answer_length_claims
 from paper_repro.reproductions import critique_phases as critique_phases_claims
 from paper_repro.reproductions import dense_reward as dense_reward_claims
 from paper_repro.reproductions import shaping_variance as shaping_variance_claims
@@ -27,7 +30,9 @@ def fit_to_print(figure, folder):
         if any(one.overlaps(other) for one, other in itertools.combinations(boxes, 2)):
             return False
     style.save(figure, folder / "a.png")
-    labelled = all(axes.get_ylabel() and (axes.get_xlabel() or not axes.get_subplotspec()) for axes in figure.axes)
+    shared = [[other for other in figure.axes if other.get_shared_y_axes().joined(axes, other)] for axes in figure.axes]
+    labelled = all(any(other.get_ylabel() for other in row) for row in shared)
+    labelled &= all(axes.get_xlabel() or not axes.get_subplotspec() for axes in figure.axes)
     return labelled and (folder / "a.png").stat().st_size < 200_000
 
 
@@ -113,3 +118,29 @@ def test_the_simulation_of_reinforce_has_the_variance_of_the_listed_episodes():
     drawn = shaping_variance.sampled_gradient(odds, np.tile(height, (seeds, 1)), uniforms)
     np.testing.assert_allclose(2 * drawn.var(axis=0).sum(), spread[0], rtol=0.01)
     assert bias[0] < 1e-15
+
+
+def test_likelihood_rewards_feel_the_length_of_the_answer(tmp_path):
+    data = answer_length.run((1, 4, 16, 64))
+    assert failures(answer_length_claims.REPRODUCTION, data) == []
+    assert fit_to_print(answer_length_figure.draw(data), tmp_path)
+    changes = {
+        "frozen": {"frozen_time": data["frozen_time"] * 1.001},
+        "trained-probability-16": {"trained_time": data["trained_time"] * 1.01},
+        "lengths": {"frozen_time": np.sqrt(data["frozen_time"])},
+        "short": {"trained_time": data["trained_time"] / 10},
+    }
+    assert broken(answer_length_claims.REPRODUCTION, data, changes) == []
+
+
+def test_tied_answers_move_as_answers_written_out():
+    """The velocity of all log-odds, against `AnswerLikelihood` of 3 tokens."""
+    per_token, length = (0.6, 0.5), 3
+    successors = [[1, 1 + length], *([2 + i if i % length < length - 1 else -1, -1] for i in range(2 * length))]
+    chances = np.repeat([[0.5, 0.5], *([p, 1 - p] for p in per_token)], [1, length, length], axis=0)
+    whole = pgdyn.Problem.tabular(chances, np.zeros(chances.shape), transitions=successors)
+    expected = mdp.AnswerLikelihood.of(whole, (0,) * length).gradient(whole, whole.initial_params)
+    weights = jnp.asarray([1.0, 0.0, 0.0])
+    problem, objective = answer_length.tied(jnp.asarray(float(length)), weights, per_token)
+    moved = pgdyn.policy.project(problem.features, objective.gradient(problem, problem.initial_params))
+    np.testing.assert_allclose(moved, np.asarray(expected)[[0, 1, 1 + length]], rtol=1e-12)
