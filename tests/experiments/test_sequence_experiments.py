@@ -2,6 +2,7 @@
 
 import itertools
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray
@@ -9,13 +10,15 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from proxy_flows import failures
 
 import pgdyn
-from experiments import answer_length, critique_phases, dense_reward, shaping_variance
+from experiments import answer_length, auxiliary_rewards, critique_phases, dense_reward, shaping_variance
 from figures import answer_length as answer_length_figure
+from figures import auxiliary_rewards as auxiliary_rewards_figure
 from figures import critique_phases as critique_phases_figure
 from figures import dense_reward as dense_reward_figure
 from figures import shaping_variance as shaping_variance_figure
 from figures import style
 from paper_repro.reproductions import answer_length as answer_length_claims
+from paper_repro.reproductions import auxiliary_rewards as auxiliary_rewards_claims
 from paper_repro.reproductions import critique_phases as critique_phases_claims
 from paper_repro.reproductions import dense_reward as dense_reward_claims
 from paper_repro.reproductions import shaping_variance as shaping_variance_claims
@@ -144,3 +147,20 @@ def test_tied_answers_move_as_answers_written_out():
     problem, objective = answer_length.tied(jnp.asarray(float(length)), weights, per_token)
     moved = pgdyn.policy.project(problem.features, objective.gradient(problem, problem.initial_params))
     np.testing.assert_allclose(moved, np.asarray(expected)[[0, 1, 1 + length]], rtol=1e-12)
+
+
+def test_an_auxiliary_reward_is_trusted_as_far_as_it_helps(tmp_path):
+    with jax.numpy_dtype_promotion("standard"):  # optax's Adam raises a float to a power of integer type
+        data = auxiliary_rewards.run(penalties=(0.1, 0.25), scanned=1, steps=250)
+    assert failures(auxiliary_rewards_claims.REPRODUCTION, data) == []
+    assert fit_to_print(auxiliary_rewards_figure.draw(data), tmp_path)
+    turned = data["primary"][:, :, ::-1].drop_vars("penalty")
+    changes = {
+        "alone": {"primary": turned},
+        "shaping": {"primary": data["primary"] + 1e-6 * (data["reward"] == "shaping")},
+        "sum": {"primary": data["primary"][::-1].drop_vars("auxiliary")},
+        "robust": {"primary": data["primary"] - 0.01 * (data["reward"] == "bilevel")},
+        "signs": {"learned": -data["learned"]},
+        "noise": {"learned": data["learned"] + 0.5},
+    }
+    assert broken(auxiliary_rewards_claims.REPRODUCTION, data, changes) == []
