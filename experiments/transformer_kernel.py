@@ -49,14 +49,14 @@ class Transformer(eqx.Module):
         self.tokens = jax.random.normal(keys[0], (VOCABULARY + 1, width))
         self.places = jax.random.normal(keys[1], (LENGTH, width))
         self.attention = eqx.nn.MultiheadAttention(heads, width, key=keys[2])
-        self.norms = tuple(eqx.nn.LayerNorm(width) for _ in range(3))
+        self.norms = (eqx.nn.LayerNorm(width), eqx.nn.LayerNorm(width), eqx.nn.LayerNorm(width))
         self.wide = eqx.nn.Linear(width, 2 * width, key=keys[3])
         self.narrow = eqx.nn.Linear(2 * width, width, key=keys[4])
         self.head = eqx.nn.Linear(width, VOCABULARY, key=keys[5])
 
     def __call__(self) -> Float[Array, "P V"]:
         """Logits after all prefixes, in the order of `pgdyn.mdp.prefixes`."""
-        return jax.vmap(self._sequence)(_SEQUENCES)[_WHERE[:, 0], _WHERE[:, 1]]
+        return jax.vmap(self._sequence)(jnp.asarray(_SEQUENCES))[_WHERE[:, 0], _WHERE[:, 1]]
 
     def _sequence(self, tokens: Array) -> Float[Array, "H V"]:
         x = self.tokens[tokens] + self.places
@@ -131,7 +131,7 @@ def linearized(problem: Problem, base: np.ndarray, starts: Float[Array, "N D"]) 
     tangents = np.asarray(jax.jit(jax.vmap(lambda params: policy.tangent_features(problem, params)))(starts))
     held, found = 1e6, []
     for tangent in tangents:
-        square = np.linalg.qr(tangent.reshape(base.size, -1).T, mode="r").T.reshape(*base.shape, -1)
+        square = np.asarray(np.linalg.qr(tangent.reshape(base.size, -1).T, mode="r")).T.reshape(*base.shape, -1)
         features = np.concatenate([square, base[:, :, None] / held], axis=2)
         params = np.append(np.zeros(square.shape[-1]), held)
         rest = {"initial_params": params, "transitions": problem.transitions}
@@ -181,7 +181,7 @@ def run(
     assert network.network is not None
     starts = jnp.stack([_vector(start, scale) for start in weights for scale in scales])
     linear = linearized(network, base, starts[:: len(scales)])
-    features = jnp.stack([one.features for one in linear])
+    features = jnp.stack([policy.tangent_features(one, one.initial_params) for one in linear])
     flow = pgdyn.Flow(t1, saves=saves, rtol=rtol, atol=atol, max_steps=8192, solver=diffrax.Tsit5())
     found = [_paths(network, "initial_params", starts, flow), _paths(linear[0], "features", features, flow)]
     t = found[0][0][0, 0]
