@@ -25,6 +25,7 @@ from scipy.optimize import brentq
 
 import pgdyn
 from experiments import grids
+from experiments.controlled_problems import labels as words
 from experiments.made_by import recorded
 from pgdyn import Batch, Problem, flow_many, mdp
 from pgdyn.mdp import AnswerLikelihood
@@ -86,7 +87,7 @@ def run(
     }
     flat = xarray.Dataset({name: ("run", values, attrs) for name, (values, attrs) in runs.items()})
     return grids.unstack(flat, {"transform": len(TRANSFORMS), "length": len(sizes)}).assign_coords(
-        transform=("transform", list(TRANSFORMS)),
+        transform=("transform", words(TRANSFORMS)),
         length=("length", sizes, {"units": "token", "long_name": "length of the answer"}),
     ).assign_attrs(dynamics="flow")  # fmt: skip
 

@@ -22,6 +22,7 @@ import optax
 import xarray
 from jaxtyping import ArrayLike
 
+from experiments.controlled_problems import labels as words
 from experiments.made_by import recorded
 from pgdyn import Problem, mdp, policy
 from pgdyn.mdp import bilevel
@@ -93,8 +94,8 @@ def run(
             "weight": (("auxiliary", "step"), weight, {**one, "long_name": "weight of the auxiliary"}),
         },
         coords={
-            "auxiliary": ("auxiliary", list(AUXILIARIES)),
-            "reward": ("reward", list(REWARDS)),
+            "auxiliary": ("auxiliary", words(AUXILIARIES)),
+            "reward": ("reward", words(REWARDS)),
             "penalty": ("penalty", levels, {**one, "long_name": "weight of the KL penalty"}),
             "trust": ("trust", phis, {**one, "long_name": "weight of the auxiliary"}),
         },

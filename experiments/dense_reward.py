@@ -17,6 +17,7 @@ import numpy as np
 import xarray
 
 from experiments import grids
+from experiments.controlled_problems import labels as words
 from experiments.made_by import recorded
 from pgdyn import Batch, flow_many, mdp
 from pgdyn.validate import Numbers
@@ -83,7 +84,7 @@ def run(
         misled_time=(("misled_probability", "height"), parts[1].reshape(len(starts), -1), _TIME),
         sparse_time=("misled_probability", parts[2], _TIME),
     ).assign_coords(
-        reward=("reward", list(REWARDS)),
+        reward=("reward", words(REWARDS)),
         length=("length", sizes, {"units": "token", "long_name": "length H"}),
         probability=("probability", order, {"units": "1", "long_name": "initial probability of a right token"}),
         misled_probability=("misled_probability", starts, {"units": "1"}),

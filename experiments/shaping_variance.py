@@ -14,6 +14,7 @@ import numpy as np
 import xarray
 
 import pgdyn
+from experiments.controlled_problems import labels as words
 from experiments.dense_reward import chains
 from experiments.made_by import recorded
 from pgdyn import Ascend, Batch, Problem, mdp, validate
@@ -83,7 +84,7 @@ def run(
             "bias": (axes, bias, {**one, "long_name": "error of its mean"}),
         },
         coords={
-            "potential": ("potential", list(POTENTIALS)),
+            "potential": ("potential", words(POTENTIALS)),
             "update": ("update", np.asarray(exact.t)[0], {"units": "update", "long_name": "updates"}),
         },
         attrs={"dynamics": "ascend, ascend_sampled"},

@@ -23,6 +23,7 @@ import xarray
 from jaxtyping import Array, Float
 
 import pgdyn
+from experiments.controlled_problems import labels as words
 from experiments.made_by import recorded
 from pgdyn import Problem, mdp, policy
 
@@ -205,7 +206,7 @@ def run(
         coords={
             "time": ("save", t, {**one, "long_name": "time"}),
             "scale": ("scale", [*scales, np.inf], {**one, "long_name": "scale of the network"}),
-            "training_reward": ("training_reward", list(REWARDS)),
+            "training_reward": ("training_reward", words(REWARDS)),
         },
         attrs={"dynamics": "flow", "parameters": starts.shape[1] // 2},
     )

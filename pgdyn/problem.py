@@ -178,7 +178,7 @@ class Problem(eqx.Module):
         """A policy with logits `logits(params) / temperature`: a neural network, or any other differentiable function.
 
         A flow needs logits whose derivative is continuous (tanh, gelu): where it jumps, as with relu, the adaptive
-        solver may spend its step budget. Ascents take any. A small transformer is in `experiments/transformer_kernel.py`.
+        solver may spend its step budget. Ascents take any. An example is `experiments/transformer_kernel.py`.
 
         Args:
             logits: takes the tree of parameters and gives [P, K].
