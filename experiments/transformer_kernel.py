@@ -95,31 +95,32 @@ def sequence(best: float, mediocre: float) -> tuple[Problem, np.ndarray]:
 def centred(tree: Problem, base: np.ndarray, start: Transformer, scale: float) -> Problem:
     """The scaled transformer as a policy. Its parameters are the move, alpha (theta - theta_0), from 0.
 
-    The start and the scale are among the parameters and take no gradient: networks of all starts and scales are one
-    function then, and one compiled program runs them.
+    The start, the scale and ln pi_0 - alpha f(theta_0) are among the parameters and take no gradient: networks of all
+    starts and scales are one function then, and one compiled program runs them.
     """
 
     @eqx.filter_jit  # else every operation is compiled by itself where the problem is made
     def logits(params: dict[str, Any]) -> Float[Array, "P V"]:
         arrays, rest = eqx.partition(params["start"], eqx.is_inexact_array)
-        fixed, factor = jax.lax.stop_gradient((arrays, params["scale"]))
+        fixed, factor, offset = jax.lax.stop_gradient((arrays, params["scale"], params["offset"]))
         moved = eqx.filter(params["moved"], eqx.is_inexact_array)
         now = jax.tree.map(lambda at, move: at + move / factor, fixed, moved)
-        return jnp.asarray(base) + factor * (eqx.combine(now, rest)() - eqx.combine(fixed, rest)())
+        return offset + factor * eqx.combine(now, rest)()
 
     return Problem.differentiable(
-        logits, _parameters(start, scale), tree.true_reward, tree.proxy_reward, transitions=tree.transitions
+        logits, _parameters(base, start, scale), tree.true_reward, tree.proxy_reward, transitions=tree.transitions
     )
 
 
-def _parameters(start: Transformer, scale: float) -> dict[str, Any]:
+def _parameters(base: np.ndarray, start: Transformer, scale: float) -> dict[str, Any]:
     moved = jax.tree.map(lambda leaf: np.zeros(leaf.shape) if eqx.is_inexact_array(leaf) else leaf, start)
-    return {"moved": moved, "start": start, "scale": jnp.asarray(scale)}
+    offset = base - scale * np.asarray(eqx.filter_jit(Transformer.__call__)(start))
+    return {"moved": moved, "start": start, "scale": np.asarray(scale), "offset": offset}
 
 
-def _vector(start: Transformer, scale: float) -> np.ndarray:
+def _vector(base: np.ndarray, start: Transformer, scale: float) -> np.ndarray:
     """The parameters as the problem's vector, leaf after leaf."""
-    leaves = jax.tree.leaves(eqx.filter(_parameters(start, scale), eqx.is_inexact_array))
+    leaves = jax.tree.leaves(eqx.filter(_parameters(base, start, scale), eqx.is_inexact_array))
     return np.concatenate([np.ravel(leaf) for leaf in leaves])
 
 
@@ -180,7 +181,7 @@ def run(
     weights = [made(width, heads, jax.random.key(seed)) for seed in range(seeds)]
     network = centred(tree, base, weights[0], 1.0)
     assert network.network is not None
-    starts = jnp.stack([_vector(start, scale) for start in weights for scale in scales])
+    starts = jnp.stack([_vector(base, start, scale) for start in weights for scale in scales])
     linear = linearized(network, base, starts[:: len(scales)])
     features = jnp.stack([policy.tangent_features(one, one.initial_params) for one in linear])
     flow = pgdyn.Flow(t1, saves=saves, rtol=rtol, atol=atol, max_steps=8192, solver=diffrax.Tsit5())
@@ -208,7 +209,7 @@ def run(
             "scale": ("scale", [*scales, np.inf], {**one, "long_name": "scale of the network"}),
             "training_reward": ("training_reward", words(REWARDS)),
         },
-        attrs={"dynamics": "flow", "parameters": starts.shape[1] // 2},
+        attrs={"dynamics": "flow", "parameters": (starts.shape[1] - 1 - base.size) // 2},
     )
 
 
