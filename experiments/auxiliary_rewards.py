@@ -8,6 +8,9 @@ a fixed random number ("noisy"). The policy is the optimum under a KL penalty to
     sum       the primary plus the auxiliary reward
     shaping   the primary plus the shaping reward of the auxiliary as a potential
     bilevel   the primary plus phi times the auxiliary reward, phi learned by `pgdyn.mdp.bilevel.align`
+
+The return under the good and the bad one still rises slowly with |phi| when the outer loop ends; that under noise has
+a maximum, which it finds.
 """
 
 from __future__ import annotations

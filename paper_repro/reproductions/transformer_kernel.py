@@ -77,7 +77,7 @@ REPRODUCTION = Reproduction(
         ),
         Claim(
             "times",
-            "The times to the target tend to the linear policy's",
+            "The times to the target tend to the linear policy's, where it reaches the target",
             _SOURCE,
             fact("nearer with every scale, within 10 % at the largest", _near),
         ),
