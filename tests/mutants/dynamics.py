@@ -13,7 +13,7 @@ MUTANTS = (
         "pgdyn/dynamics/integrate.py",
         "looks = spread(end / rate, _LOOKS)",
         "looks = spread(end / rate, 8)",
-        ("tests/dynamics/test_flow.py", "tests/dynamics/test_flow_extremes.py"),
+        ("tests/ensemble/test_peaks.py",),
     ),
     Mutant(
         "pgdyn/policy.py",
