@@ -20,7 +20,7 @@ from pgdyn.exact.plane import Point
 from pgdyn.exact.reach import Prompts, known
 from pgdyn.reduction import along
 
-MOST_TRIED = 2**16
+MOST_TRIED = 2**14
 MOST_KEPT = 1024  # panels that derivatives are taken over
 HORIZON = 1e306  # a later time is never
 _NODES = 12

@@ -25,11 +25,14 @@ def squared_distance(point: Float[Array, " D"], others: Float[Array, "M D"]) -> 
 
     def face(inside: Array) -> Array:
         both = inside[:, None] & inside[None, :]
-        system = jnp.where(both, gram, jnp.eye(count))
-        # Stationarity: G lambda = nu 1 on the subset. G is singular exactly where the hull's plane holds the point.
-        weights = jnp.where(inside, jnp.linalg.solve(system, inside.astype(gram.dtype)), 0.0)
-        total = jnp.sum(weights)
-        weights = weights / total
+        chosen = inside.astype(gram.dtype)[:, None]
+        # Stationarity: G lambda = nu 1 on the subset, with 1' lambda = 1 beside it. G alone is singular where the
+        # subset's plane holds the point; with the border the system is singular for dependent subsets alone.
+        corner = jnp.zeros((1, 1), gram.dtype)
+        system = jnp.block([[jnp.where(both, gram, jnp.eye(count)), chosen], [chosen.T, corner]])
+        weights = jnp.linalg.solve(system, jnp.append(jnp.zeros(count, gram.dtype), 1.0))[:count]
+        weights = jnp.where(inside, weights, 0.0)
+        weights = weights / jnp.sum(weights)
         feasible = jnp.all(jnp.isfinite(weights)) & jnp.all(weights >= 0)
         weights = jnp.where(feasible, jnp.maximum(weights, 0.0), 0.0)
         return jnp.where(feasible, jnp.sum((weights @ arms) ** 2), jnp.inf)
