@@ -218,7 +218,8 @@ def _merged(found: list[tuple[str, str, Judgement]]) -> tuple[dict[str, Judgemen
             merged[apart] = one
         else:
             if both := [metric for metric in one.metrics if metric in there.metrics]:
-                notes.append(f"{', '.join(both)} of {model} are not those of {name} ({one.kind}) but of a fuller table")
+                fuller = next(iter(homes[model].values()))
+                notes.append(f"{model}: {', '.join(both)} taken from {fuller}, not from {name} ({one.kind})")
             homes[model][one.kind] = name
             metrics = {
                 **there.metrics,

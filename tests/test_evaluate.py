@@ -203,7 +203,7 @@ def test_command(capsys, tmp_path, sample):
     assert {"rewardbench", "rewardbench2", "rewardbench2_ties", "weighted_harm_aware_accuracy"} <= {
         *written["models"]["careful"]
     }
-    assert "taken for JSON, RewardBench v2 scores" in err and "RewardBench v1 scores) but of a fuller table" in err
+    assert "taken for JSON, RewardBench v2 scores" in err and "accuracy taken from" in err
     code, out, err = run(capsys, sample[0], "--json", "--forecast", "--kl", "0.4", "--resamples", "50")
     one = json.loads(out)
     assert code == 0 and one["models"]["flattered"]["forecast_kl"]["value"] == pytest.approx(0.4, abs=1e-4)
