@@ -296,8 +296,8 @@ def _levels(transitions: Transitions) -> tuple[Level, ...]:
     place = np.argsort(transitions.order)
     point, action, following, chance = transitions.edges
     point, following = place[point], place[following]
-    after, odds = _padded(point * actions + action, following, chance, points * actions, points)
-    before, shares = _padded(following, point * actions + action, chance, points, points * actions)
+    after, odds = padded(point * actions + action, following, chance, points * actions, points)
+    before, shares = padded(following, point * actions + action, chance, points, points * actions)
     bounds = np.searchsorted(transitions.depth[transitions.order], np.arange(transitions.num_levels + 1))
     levels = []
     for start, stop in zip(bounds[:-1], bounds[1:], strict=True):
@@ -309,10 +309,16 @@ def _levels(transitions: Transitions) -> tuple[Level, ...]:
     return tuple(levels)
 
 
-def _padded(
+def padded(
     rows: np.ndarray, columns: np.ndarray, weights: np.ndarray, count: int, none: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """For each of `count` rows its columns and their weights, [count, most]; `none` and 0 where there are fewer."""
+    """For each of `count` rows its columns and their weights, [count, most]; `none` and 0 where there are fewer.
+
+    Example:
+        >>> columns, weights = padded(np.array([0, 0, 2]), np.array([3, 4, 3]), np.array([0.5, 0.5, 1.0]), 3, 9)
+        >>> columns.tolist(), weights.tolist()
+        ([[3, 4], [9, 9], [3, 9]], [[0.5, 0.5], [0.0, 0.0], [1.0, 0.0]])
+    """
     order = np.argsort(rows, kind="stable")
     rows, columns, weights = rows[order], columns[order], weights[order]
     rank = np.arange(len(rows)) - np.searchsorted(rows, rows)

@@ -20,6 +20,7 @@ from jaxtyping import Array, Float
 from pgdyn import policy, reduction, validate
 from pgdyn.mdp.trees import prefixes
 from pgdyn.problem import Problem, require_single
+from pgdyn.transitions import padded
 from pgdyn.validate import Numbers
 
 
@@ -208,16 +209,11 @@ def judgement(
 def _ways(problem: Problem) -> tuple[Array, Array]:
     """[P, K, E] decision points that actions lead to, P for the end, and their probabilities."""
     points, actions = problem.num_prompts, problem.num_outputs
-    if problem.transitions is None:
+    if problem.transitions is None or problem.transitions.num_levels == 1:
         return jnp.full((points, actions, 1), points), jnp.zeros((points, actions, 1), problem.true_reward.dtype)
     point, action, following, chance = problem.transitions.edges
-    row = point * actions + action
-    order = np.argsort(row, kind="stable")
-    rank = np.arange(len(row)) - np.searchsorted(row[order], row[order])
-    most = int(rank.max()) + 1 if len(rank) else 1
-    after, odds = np.full((points * actions, most), points), np.zeros((points * actions, most))
-    after[row[order], rank], odds[row[order], rank] = following[order], chance[order]
-    shape = (points, actions, most)
+    after, odds = padded(point * actions + action, following, chance, points * actions, points)
+    shape = (points, actions, -1)
     return jnp.asarray(after.reshape(shape)), jnp.asarray(odds.reshape(shape), problem.true_reward.dtype)
 
 
