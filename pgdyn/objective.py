@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import dataclasses
 from functools import lru_cache
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import equinox as eqx
 import jax
@@ -108,6 +108,8 @@ class Objective(eqx.Module):
     kl_direction: str = eqx.field(static=True)
     entropy: Float[Array, "..."] | None
     normalize_by_std: bool | str = eqx.field(static=True)
+
+    can_be_sampled: ClassVar[bool] = True  # whether a sampled output is paid the whole of its reward
 
     def __init__(
         self,

@@ -83,7 +83,9 @@ class AscendSampled(eqx.Module):
     name: ClassVar[str] = "ascend_sampled"
 
     def __check_init__(self):
-        choose_objective(self.objective, "ascend_sampled")
+        if not choose_objective(self.objective, "ascend_sampled").can_be_sampled:
+            kind = type(self.objective).__name__
+            raise ValueError(f"the reward of {kind} is no table that a sample is paid from; use pgdyn.flow or ascend")
         if self.estimator is not None and not isinstance(self.estimator, Estimator):
             raise ValueError(f"estimator must be a pgdyn.estimators.Estimator, got {validate.shown(self.estimator)}")
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import equinox as eqx
 import jax
@@ -62,6 +62,8 @@ class AnswerLikelihood(Objective):
     group: int = eqx.field(static=True)
     direct_term: bool = eqx.field(static=True)
 
+    can_be_sampled: ClassVar[bool] = False
+
     def __init__(
         self,
         answers: Any,
@@ -84,6 +86,11 @@ class AnswerLikelihood(Objective):
             raise ValueError(
                 f"{group} draws of {len(self.answers)} thoughts have more than {_MOST_GROUPS} combinations"
             )
+
+    @property
+    def signal_moves(self) -> bool:
+        """True: the reward is the policy's own, whatever the table of rewards holds."""
+        return True
 
     @classmethod
     def of(cls, problem: Problem, answer: tuple[int, ...], **options: Any) -> AnswerLikelihood:
@@ -160,7 +167,8 @@ class AnswerLikelihood(Objective):
         assert problem.transitions is not None
         root = int(problem.transitions.roots[0])
         mask = problem.transitions.mask
-        thoughts = np.arange(problem.num_outputs) if mask is None else np.nonzero(mask[root])[0]
+        count = problem.transitions.num_actions  # lanes may come last in the problem's arrays
+        thoughts = np.arange(count) if mask is None else np.nonzero(mask[root])[0]
         chosen = log_policy[root][thoughts]
         reward = self.rewards(log_policy)
         reward = reward if self.direct_term else jax.lax.stop_gradient(reward)

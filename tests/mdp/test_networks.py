@@ -39,7 +39,7 @@ def test_a_module_of_equinox_is_trained_on_a_tree():
     module = eqx.nn.MLP(3, 2, 4, 1, activation=jnp.tanh, key=jax.random.key(0))
     sequence = mdp.tree(2, 3, np.r_[1.0, np.zeros(7)])
     problem = pgdyn.Problem.differentiable(
-        jax.vmap(module.__class__.__call__, in_axes=(None, 0)) and (lambda m: jax.vmap(m)(inputs)),
+        lambda m: jax.vmap(m)(inputs),
         module,
         sequence.true_reward,
         transitions=sequence.transitions,

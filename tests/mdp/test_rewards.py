@@ -123,6 +123,15 @@ def test_likelihood_objective_by_listing_groups(transform):
     np.testing.assert_allclose(objective.gradient(problem, jnp.asarray(z)), expected, atol=1e-12)
 
 
+def test_the_engine_does_not_scale_a_likelihood():
+    """Rewards of 1e9, which the likelihood never pays, change nothing."""
+    problem = thoughts(2)
+    objective = AnswerLikelihood.of(problem, (0, 0), kl=0.1)
+    huge = problem.with_proxy(np.full((2, *problem.true_reward.shape), 1e9))
+    plain = pgdyn.flow_many(pgdyn.stack([problem, problem]), 3.0, objective=objective)
+    np.testing.assert_allclose(pgdyn.flow_many(huge, 3.0, objective=objective).log_policy, plain.log_policy, rtol=1e-12)
+
+
 def test_without_the_direct_term_answers_stand_still():
     problem = thoughts(2)
     objective = AnswerLikelihood.of(problem, (0, 0), transform="mean_probability", direct_term=False)
@@ -193,6 +202,10 @@ def test_bilevel_gradient_is_the_implicit_one():
         (lambda p: AnswerLikelihood.of(p, (0, 0)), r"answer\[1\] does not follow thought 0"),
         (lambda p: AnswerLikelihood.of(p, (0,), transform="perplexity"), "transform is 'perplexity'"),
         (lambda p: AnswerLikelihood.of(p, (0,), normalize_by_std=True), "normalize_by_std is for rewards in a table"),
+        (
+            lambda p: pgdyn.ascend_sampled(p, 5, 0, objective=AnswerLikelihood.of(p, (0,))),
+            "the reward of AnswerLikelihood is no table",
+        ),
         (lambda p: AnswerLikelihood.of(pgdyn.Problem.tabular(None, [1.0, 0.0]), (0,)), "answers need a problem"),
         (lambda p: bilevel.align(p, np.zeros(2), np.zeros(2)), r"primary has shape \(2,\)"),
         (lambda p: bilevel.align(p, np.zeros((3, 2)), np.zeros((3, 2)), kl=0.0), "kl is 0; it must be positive"),
