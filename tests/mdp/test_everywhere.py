@@ -6,6 +6,7 @@ import pytest
 
 import pgdyn
 from pgdyn import cli, mdp
+from pgdyn.dynamics.flow import velocity
 from pgdyn.errors.mechanism import causes
 
 
@@ -85,7 +86,7 @@ def test_natural_gradients_solve_the_fisher_system(tree):
     """F^+ g with F of all episodes, by NumPy."""
     features = np.random.default_rng(0).normal(size=(3, 2, 2))
     problem = mdp.tree(2, 2, [1.0, 0.8, -1.0, -1.0], features=features, initial_params=[0.3, -0.2])
-    found = pgdyn.dynamics.flow.velocity(problem, pgdyn.Objective(), problem.initial_params, None, geometry="natural")
+    found = velocity(problem, pgdyn.Objective(), problem.initial_params, None, geometry="natural")
     leaves = mdp.leaves(problem)
     scores = np.asarray(jax.jacobian(lambda p: mdp.leaves(problem, p).log_policy)(problem.initial_params))
     mass = np.exp(np.asarray(leaves.log_policy))
