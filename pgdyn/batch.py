@@ -16,7 +16,7 @@ import numpy as np
 
 from pgdyn import construct, validate
 from pgdyn.network import Network
-from pgdyn.problem import ARRAYS, STRUCTURE, Problem
+from pgdyn.problem import ARRAYS, Problem, present, problem_of, require_alike, structure
 from pgdyn.transitions import Transitions
 from pgdyn.validate import Numbers
 
@@ -78,7 +78,7 @@ class Batch(eqx.Module):
             transitions=(made := construct.structure(transitions, mask, true_reward)),
             batched=True,
         )
-        return cls._of_arrays(arrays, structure={"transitions": made})
+        return cls._of_arrays(arrays, common={"transitions": made})
 
     @classmethod
     def linear(
@@ -128,7 +128,7 @@ class Batch(eqx.Module):
             transitions=(made := construct.structure(transitions, mask, true_reward)),
             batched=True,
         )
-        return cls._of_arrays(arrays, structure={"transitions": made})
+        return cls._of_arrays(arrays, common={"transitions": made})
 
     @classmethod
     def from_arrays(cls, problems: Problem, shared: Sequence[str] = ()) -> Batch:
@@ -149,7 +149,7 @@ class Batch(eqx.Module):
         """
         core = {"features": 3, "true_reward": 2, "proxy_reward": 2, "temperature": 0, "prompt_weights": 1}
         core["initial_params"] = 2 if problems.is_tabular else 1
-        arrays = _present(problems)
+        arrays = present(problems)
         for name in shared:
             validate.choice("shared", name, tuple(core))
         for name, array in arrays.items():
@@ -158,7 +158,7 @@ class Batch(eqx.Module):
                 raise ValueError(f"{name} has shape {array.shape}; in this batch it must have {wanted} axes")
         arrays = {name: _host(array) for name, array in arrays.items()}
         kept = frozenset(name for name in shared if name in arrays)
-        return cls._of_arrays(arrays, kept, _structure(problems))
+        return cls._of_arrays(arrays, kept, structure(problems))
 
     @classmethod
     def of(cls, problem: Any) -> Batch:
@@ -189,14 +189,13 @@ class Batch(eqx.Module):
             >>> len(Batch.sharing(problem, proxy_reward=np.zeros((4, 1, 2))))
             4
         """
-        kept = {name: _host(array) for name, array in _present(problem).items()}
-        shapes = {name: array.shape for name, array in kept.items()}
-        arrays = {**kept, **_fitted(own, shapes)}
-        return cls._of_arrays(arrays, frozenset(kept) - {*own}, _structure(problem))
+        kept = {name: _host(array) for name, array in present(problem).items()}
+        arrays = {**kept, **_fitted(own, {name: array.shape for name, array in kept.items()})}
+        return cls._of_arrays(arrays, frozenset(kept) - {*own}, structure(problem))
 
     @classmethod
     def _of_arrays(
-        cls, arrays: dict[str, Any], shared: frozenset[str] | None = None, structure: Mapping[str, Any] | None = None
+        cls, arrays: dict[str, Any], shared: frozenset[str] | None = None, common: Mapping[str, Any] | None = None
     ) -> Batch:
         if shared is None:
             start = 2 if arrays.get("features") is None else 1
@@ -214,12 +213,12 @@ class Batch(eqx.Module):
             if isinstance(array, np.ndarray):
                 array.setflags(write=False)  # a batch is a value
         # Past the class's own constructor, whose arrays are those of one problem.
-        return cls(problem_of({**arrays, **(structure or {})}), shared)
+        return cls(problem_of({**arrays, **(common or {})}), shared)
 
     @property
     def size(self) -> int:
         """N."""
-        return next(array.shape[0] for name, array in _present(self.problems).items() if name not in self.shared)
+        return next(array.shape[0] for name, array in present(self.problems).items() if name not in self.shared)
 
     def __len__(self) -> int:
         return self.size
@@ -265,7 +264,11 @@ class Batch(eqx.Module):
         return self.problems.network
 
     def _stacked(self, name: str) -> Any:
-        return _stacked(getattr(self.problems, name), name in self.shared, self.size)
+        array = getattr(self.problems, name)
+        if array is None or name not in self.shared:
+            return array
+        broadcast = np.broadcast_to if isinstance(array, np.ndarray) else jnp.broadcast_to
+        return broadcast(array, (self.size, *array.shape))
 
     def stacked(self) -> dict[str, Any]:
         """All fields by name, with the leading axis N; shared ones are views.
@@ -274,8 +277,7 @@ class Batch(eqx.Module):
             >>> Batch.tabular(None, [[[1.0, 0.0]], [[0.0, 3.0]]]).stacked()["temperature"].shape
             (2,)
         """
-        problems, shared, size = self.problems, self.shared, self.size
-        return {name: _stacked(getattr(problems, name), name in shared, size) for name in ARRAYS}
+        return {name: self._stacked(name) for name in ARRAYS}
 
     @property
     def is_tabular(self) -> bool:
@@ -300,8 +302,8 @@ class Batch(eqx.Module):
     @property
     def axes(self) -> Problem:
         """`in_axes` of `problems` for `jax.vmap`: 0 for an array with the leading axis, None for a shared one."""
-        axes = {name: None if name in self.shared else 0 for name in _present(self.problems)}
-        return problem_of({**axes, **_structure(self.problems)})
+        axes = {name: None if name in self.shared else 0 for name in present(self.problems)}
+        return problem_of({**axes, **structure(self.problems)})
 
     def map(self, function: Callable[..., Any], *rows: Any) -> Any:
         """`function(problem, *row)` for every problem, as one vectorized call.
@@ -332,13 +334,13 @@ class Batch(eqx.Module):
             >>> batch.replace(proxy_reward=np.zeros((2, 1, 2))).proxy_reward.sum()
             np.float64(0.0)
         """
-        kept = _present(self.problems)
+        kept = present(self.problems)
         shapes = {name: array.shape[name not in self.shared :] for name, array in kept.items()}
         own = _fitted(own, shapes)
         for name, array in own.items():
             if len(array) != self.size:
                 raise ValueError(f"{name} has {len(array)} problems but the batch has {self.size}")
-        return self._of_arrays({**kept, **own}, self.shared - {*own}, _structure(self.problems))
+        return self._of_arrays({**kept, **own}, self.shared - {*own}, structure(self.problems))
 
     def concatenate(self, other: Batch) -> Batch:
         """This batch followed by another; what both share, the same array, stays shared.
@@ -351,18 +353,15 @@ class Batch(eqx.Module):
             >>> len(one.concatenate(one))
             2
         """
-        if _describe(self.problems) != _describe(other.problems):
-            raise ValueError(f"the batches differ: {_describe(self.problems)} and {_describe(other.problems)}")
-        if _structure(self.problems) != _structure(other.problems):
-            raise ValueError("the batches differ in their transitions or their network")
-        both = {name: (array, getattr(other.problems, name)) for name, array in _present(self.problems).items()}
+        require_alike(self.problems, other.problems, ("this batch", "the other"))
+        both = {name: (array, getattr(other.problems, name)) for name, array in present(self.problems).items()}
         shared = frozenset(name for name in self.shared & other.shared if _is_same(*both[name]))
         joined = {}
         for name, (first, _) in both.items():
             parts = (self._stacked(name), other._stacked(name))
             numpy = all(isinstance(part, np.ndarray) for part in parts)
             joined[name] = first if name in shared else (np if numpy else jnp).concatenate(parts)
-        return self._of_arrays(joined, shared, _structure(self.problems))
+        return self._of_arrays(joined, shared, structure(self.problems))
 
     def __getitem__(self, index: Any) -> Any:
         """Problem `index`, or the batch of a slice, of an array of numbers, or of a mask [N]."""
@@ -387,9 +386,9 @@ class Batch(eqx.Module):
 
     def _each(self, function: Callable[[Any], Any]) -> Batch:
         """`function` of every array that is not shared."""
-        kept = _present(self.problems)
+        kept = present(self.problems)
         moved = {name: array if name in self.shared else function(array) for name, array in kept.items()}
-        return Batch(problem_of({**moved, **_structure(self.problems)}), self.shared)
+        return Batch(problem_of({**moved, **structure(self.problems)}), self.shared)
 
 
 def stack(problems: Sequence[Problem]) -> Batch:
@@ -414,10 +413,7 @@ def stack(problems: Sequence[Problem]) -> Batch:
             raise ValueError(f"problems[{i}] is already a batch; stack takes single problems")
         if not isinstance(problem, Problem):
             raise ValueError(f"problems[{i}] is {validate.shown(problem)}, not a Problem")
-        if _describe(problem) != _describe(problems[0]):
-            raise ValueError(f"problems[{i}] is {_describe(problem)} but problems[0] is {_describe(problems[0])}")
-        if _structure(problem) != _structure(problems[0]):
-            raise ValueError(f"problems[{i}] and problems[0] differ in their transitions or their network")
+        require_alike(problem, problems[0], (f"problems[{i}]", "problems[0]"))
 
     def together(*leaves: Any) -> Any:
         known = [_host(leaf) for leaf in leaves]
@@ -426,29 +422,12 @@ def stack(problems: Sequence[Problem]) -> Batch:
     return Batch.from_arrays(jax.tree.map(together, *problems))
 
 
-def _stacked(array: Any, shared: bool, size: int) -> Any:
-    if array is None or not shared:
-        return array
-    broadcast = np.broadcast_to if isinstance(array, np.ndarray) else jnp.broadcast_to
-    return broadcast(array, (size, *array.shape))
-
-
 def _host(array: Any) -> Any:
     """A NumPy array, unless its values are not known yet; a copy, if somebody could write to the one given."""
     if validate.is_traced(array):
         return array
     array = np.asarray(array)
     return array.copy() if array.flags.writeable else array
-
-
-def _present(problems: Problem) -> dict[str, Any]:
-    """The fields that are not None."""
-    return {name: getattr(problems, name) for name in ARRAYS if getattr(problems, name) is not None}
-
-
-def _structure(problems: Problem) -> dict[str, Any]:
-    """What all problems have in common and compiled code as a constant."""
-    return {name: getattr(problems, name) for name in STRUCTURE}
 
 
 def _fitted(own: dict[str, Any], shapes: dict[str, tuple[int, ...]]) -> dict[str, Any]:
@@ -466,21 +445,3 @@ def _is_same(one: Any, other: Any) -> bool:
     if isinstance(one, np.ndarray) and isinstance(other, np.ndarray):
         return one.__array_interface__ == other.__array_interface__
     return one is other
-
-
-def problem_of(arrays: Mapping[str, Any]) -> Problem:
-    """A `Problem` of any values by field name, None for those left out.
-
-    It goes past the constructor, which takes the arrays of one problem alone.
-    """
-    made = object.__new__(Problem)
-    for name in (*ARRAYS, *STRUCTURE):
-        object.__setattr__(made, name, arrays.get(name))
-    return made
-
-
-def _describe(problem: Problem) -> str:
-    kind = "tabular" if problem.is_tabular else f"linear with D = {problem.params_shape[0]}"
-    kind = kind if problem.network is None else repr(problem.network)
-    structure = "" if problem.transitions is None else f", {problem.transitions!r}"
-    return f"{kind}, P = {problem.num_prompts}, K = {problem.num_outputs}{structure}"

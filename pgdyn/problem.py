@@ -16,7 +16,7 @@ The checks of what a user gives are in `pgdyn.construct`; many problems of one s
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
@@ -288,3 +288,40 @@ def require_single(problem: Any, caller: str) -> None:
         way = many.get(caller, "batch.map or a loop over its problems")
         raise ValueError(f"{caller} takes one problem and this is a batch of {len(problem)}; use {way}")
     raise ValueError(f"problem is {validate.shown(problem)}; {caller} takes a pgdyn.Problem")
+
+
+def problem_of(arrays: Mapping[str, Any]) -> Problem:
+    """A `Problem` of any values by field name, None for those left out.
+
+    It goes past the constructor, which takes the arrays of one problem alone.
+    """
+    made = object.__new__(Problem)
+    for name in (*ARRAYS, *STRUCTURE):
+        object.__setattr__(made, name, arrays.get(name))
+    return made
+
+
+def present(problems: Problem) -> dict[str, Any]:
+    """The fields that are not None."""
+    return {name: getattr(problems, name) for name in ARRAYS if getattr(problems, name) is not None}
+
+
+def structure(problems: Problem) -> dict[str, Any]:
+    """What all problems have in common and compiled code as a constant."""
+    return {name: getattr(problems, name) for name in STRUCTURE}
+
+
+def require_alike(one: Problem, other: Problem, names: tuple[str, str]) -> None:
+    """Raises ValueError unless two problems are of one kind and shape, with the same transitions or network."""
+    first, second = _describe(one), _describe(other)
+    if first != second:
+        raise ValueError(f"{names[0]} is {first} but {names[1]} is {second}")
+    if structure(one) != structure(other):
+        raise ValueError(f"{names[0]} and {names[1]} differ in their transitions or their network")
+
+
+def _describe(problem: Problem) -> str:
+    kind = "tabular" if problem.is_tabular else f"linear with D = {problem.params_shape[0]}"
+    kind = kind if problem.network is None else repr(problem.network)
+    transitions = "" if problem.transitions is None else f", {problem.transitions!r}"
+    return f"{kind}, P = {problem.num_prompts}, K = {problem.num_outputs}{transitions}"

@@ -399,7 +399,7 @@ REFUSED = [
     # concatenate
     (
         lambda: BATCH.concatenate(T(POLICY, PROXIES)),
-        "the batches differ: linear with D = 3, P = 2, K = 5 and tabular, P = 2, K = 5",
+        "this batch is linear with D = 3, P = 2, K = 5 but the other is tabular, P = 2, K = 5",
     ),
 ]
 

@@ -19,11 +19,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Array
 
-from pgdyn.batch import Batch, problem_of
+from pgdyn.batch import Batch
 from pgdyn.dynamics.flow import Flow
 from pgdyn.ensemble.packing import Packing
 from pgdyn.objective import Objective
-from pgdyn.problem import Problem
+from pgdyn.problem import Problem, problem_of
 from pgdyn.transitions import Transitions
 
 _ORDINARY = 20  # exponents of two up to which rewards are left as they are
