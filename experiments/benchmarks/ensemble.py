@@ -41,7 +41,13 @@ _WIDTH = 180  # columns of a table that goes to a file
 OTHERS: dict[str, Callable[[bool], list[Row]]] = {"controlled": controlled.targets, "cold-start": cold_start.targets}
 
 
-def run(scale: Scale, platform: str, only: Sequence[str] = (), report: Callable[[str], Any] = print) -> list[Row]:
+def run(
+    scale: Scale,
+    platform: str,
+    only: Sequence[str] = (),
+    report: Callable[[str], Any] = print,
+    keep: Callable[[list[Row]], Any] = lambda _: None,
+) -> list[Row]:
     """The rows of all cases, or of those in `only`.
 
     Args:
@@ -49,6 +55,7 @@ def run(scale: Scale, platform: str, only: Sequence[str] = (), report: Callable[
         platform: "cpu" or "gpu".
         only: names of cases; none for all.
         report: called with a line of text after each case.
+        keep: called with the rows so far after each case, so that what interrupts the next one loses no other.
     """
     cases = available_cases(platform)
     rows: list[Row] = []
@@ -60,6 +67,7 @@ def run(scale: Scale, platform: str, only: Sequence[str] = (), report: Callable[
         if name == "scaling" and platform == "cpu":
             rows.append(_streamed(rows[-1], *scale.streamed))
         report(f"{name}: {time.perf_counter() - begin:.0f} s")
+        keep(rows)
     return rows
 
 
@@ -153,19 +161,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
             console.print(f"{name}: {time.perf_counter() - begin:.0f} s")
     if not options.only and options.device == "cpu":
         others += ensemble_targets.NOT_HERE
-    rows = run(scale, options.device, options.only, console.print)
-    targets = ensemble_targets.judge(rows, options.device) + others
-    if options.quick:
-        targets = [
-            row | {"verdict": "quick" if row["verdict"] in ("met", "missed") else row["verdict"]} for row in targets
-        ]
-    if rows:
-        show_timings(console, rows)
-    show_targets(targets)
-    write(options.out, "ensemble_timings.csv", ensemble_measure.COLUMNS, rows)
-    write(options.out, "ensemble_targets.csv", target_table.COLUMNS, targets)
     described = [{"what": name, "value": value} for name, value in about.items()]
     write(options.out, "ensemble_machine.csv", ("what", "value"), described)
+
+    def judged(rows: list[Row]) -> list[Row]:
+        targets = ensemble_targets.judge(rows, options.device) + others
+        if options.quick:
+            quick = ("met", "missed")
+            targets = [row | {"verdict": "quick" if row["verdict"] in quick else row["verdict"]} for row in targets]
+        return targets
+
+    def keep(rows: list[Row]) -> None:
+        write(options.out, "ensemble_timings.csv", ensemble_measure.COLUMNS, rows)
+        write(options.out, "ensemble_targets.csv", target_table.COLUMNS, judged(rows))
+
+    rows = run(scale, options.device, options.only, console.print, keep)
+    keep(rows)
+    if rows:
+        show_timings(console, rows)
+    show_targets(judged(rows))
     for path in draw(options.out):
         console.print(f"Written to {path}", highlight=False)
     return 0
