@@ -23,7 +23,7 @@ from pgdyn import policy, validate
 from pgdyn.dynamics.ascend import MOST_STEPS, finish, first_hit, no_hit, require_room, save_counts
 from pgdyn.dynamics.optimizer import GradientTransformation, Optimizer, check_optimizer, trace
 from pgdyn.estimators import Estimator, Reinforce, composed, draw
-from pgdyn.estimators.episodes import roll_out
+from pgdyn.estimators.episodes import numbers_of_an_episode, roll_out
 from pgdyn.estimators.step import Draws, update
 from pgdyn.objective import Objective, choose_objective
 from pgdyn.problem import Problem
@@ -173,7 +173,7 @@ def _run(
     starts = np.arange(problem.num_prompts) if ways is None else ways.roots
     shape = (len(starts) if prompts is None else prompts, estimator.group_size)
     if ways is not None:
-        shape = (*shape, ways.num_levels, 1 if ways.probabilities is None else 2)
+        shape = (*shape, *numbers_of_an_episode(ways))
     block = max(1, _BLOCK // math.prod(shape))
 
     fixed = (parts, problem, objective, optimizer, reference)

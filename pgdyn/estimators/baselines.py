@@ -31,7 +31,10 @@ class Reinforce(Estimator):
     Attributes:
         baseline: None for none (as in arXiv 2604.25872, appendix C), a number, or what a simulator knows of the current
             policy on each prompt: "value" for the exact expected reward; "optimal" for E[w r]/E[w], w the squared norm
-            of the score, which minimises the variance; "greedy" for the reward of the likeliest output (ReMax).
+            of the score (Greensmith, Bartlett and Baxter 2004), which minimises the variance; "greedy" for the reward
+            of the likeliest output (ReMax, arXiv 2310.10505). Of sequences r is the return and w that of the score of
+            the whole episode, and greedy takes the likeliest output at every decision, on average over what chance
+            does.
         group_size: G, outputs drawn for each prompt and update; their estimates are averaged.
 
     Raises:
@@ -66,8 +69,9 @@ class Reinforce(Estimator):
             return sample.rewards
         if not isinstance(self.baseline, str):
             return sample.rewards - as_type(self.baseline, sample.rewards)
-        if self.baseline == "value":
-            return sample.rewards - sample.values[:, None]
+        known = sample.values if self.baseline == "value" else getattr(sample, self.baseline)
+        if known is not None:
+            return sample.rewards - known[:, None]
         reward = sample.exact("reward_table", f"baseline {self.baseline!r}")
         log_policy = sample.exact("log_policy", f"baseline {self.baseline!r}")
         if self.baseline == "greedy":

@@ -20,6 +20,7 @@ from pgdyn import policy, validate
 from pgdyn.dynamics.optimizer import Optimizer, trace
 from pgdyn.estimators.compose import composed
 from pgdyn.estimators.enumeration import Outcomes, outcomes
+from pgdyn.estimators.episodes import numbers_of_an_episode, roll_out
 from pgdyn.estimators.estimator import Estimator, is_flat
 from pgdyn.estimators.sample import draw
 from pgdyn.estimators.step import Draws, update
@@ -34,7 +35,7 @@ class Diagnostics(NamedTuple):
         mean: of (theta' - theta)/learning_rate, of the shape of the parameters.
         gradient_variance: trace of its covariance.
         signal_to_noise: norm of the mean over the root of the trace.
-        entropy: of the policy that draws the samples, averaged over prompts, in nats.
+        entropy: of the policy that draws the samples, averaged over prompts, in nats; of sequences that of episodes.
         entropy_change: mean change of the entropy by the updates of the batch.
         zero_variance: share of groups whose rewards are all equal.
         clip_low: share of samples whose ratio is clipped below, over all updates of the batch.
@@ -61,18 +62,20 @@ def diagnose(
     objective: Objective | None = None,
     learning_rate: ArrayLike = 1.0,
     optimizer: Any = None,
+    reward_to_go: bool = False,
 ) -> Diagnostics:
     """Moments of the updates of one batch, by enumeration, or of `samples` batches drawn with a key.
 
     Args:
         estimator: any, or a `Composed`.
-        problem: one problem, every prompt of which is visited.
+        problem: one problem, every prompt of which is visited; of sequences every start that nothing leads to.
         params: theta; None for the initial parameters.
         key: a `jax.random` key or a seed; None to enumerate every group.
         samples: batches that are drawn with a key.
         objective: as in `ascend_sampled`.
         learning_rate: matters where a batch serves several updates.
         optimizer: "sgd" or another; see `outcomes`.
+        reward_to_go: as in `ascend_sampled`.
 
     Raises:
         ValueError: on too many groups to enumerate.
@@ -84,13 +87,12 @@ def diagnose(
         (0.5, 0.125)
     """
     require_single(problem, "diagnose")
-    if problem.transitions is not None:
-        raise ValueError("diagnose takes problems of one step; pgdyn.mdp.leaves gives the whole outputs of a sequence")
     params = problem.initial_params if params is None else jnp.asarray(params)
     rate = validate.scalar("learning_rate", learning_rate)
     objective = choose_objective(objective, "diagnose")
     if key is None:
-        found = outcomes(estimator, problem, params, objective=objective, learning_rate=rate, optimizer=optimizer)
+        settings: dict[str, Any] = {"learning_rate": rate, "optimizer": optimizer, "reward_to_go": reward_to_go}
+        found = outcomes(estimator, problem, params, objective=objective, **settings)
         probability = found.probability
         flat = jax.vmap(is_flat)(found.rewards)[..., 0]
         ends = (found.params, found.log_policy, flat, found.clipped)
@@ -98,23 +100,38 @@ def diagnose(
         count = validate.count("samples", samples, minimum=2)
         key = jax.random.key(key) if isinstance(key, int | np.integer) else key
         traced = trace(optimizer, rate, problem.initial_params)
-        ends = _sampled(composed(estimator), problem, objective, traced, params, jax.random.split(key, count))
+        keys = jax.random.split(key, count)
+        ends = _sampled(composed(estimator), problem, objective, traced, params, keys, reward_to_go)
         probability = jnp.full_like(rate, 1 / count, shape=(count,))
     return _moments(problem, params, probability, rate, *ends)
 
 
 @eqx.filter_jit
 def _sampled(
-    estimator: Any, problem: Problem, objective: Objective, optimizer: Optimizer, params: Array, keys: Array
+    estimator: Any,
+    problem: Problem,
+    objective: Objective,
+    optimizer: Optimizer,
+    params: Array,
+    keys: Array,
+    reward_to_go: bool,
 ) -> tuple[Array, ...]:
     reference = objective.reference_log_policy(problem)
     log_policy = policy.log_policy(problem, params)
-    shape = (problem.num_prompts, estimator.group_size)
+    ways = problem.transitions
+    shape = (problem.num_prompts if ways is None else len(ways.roots), estimator.group_size)
 
     def one(key: Array) -> tuple[Array, ...]:
         uniforms = jax.random.uniform(key, (2, *shape), params.dtype)
-        draws = Draws(draw(log_policy, uniforms[0]), None, uniforms[1])
-        found = update(estimator, problem, objective, optimizer, reference, params, optimizer.init(params), draws)
+        if ways is None:
+            drawn = draw(log_policy, uniforms[0])
+        else:
+            numbers = jax.random.uniform(
+                jax.random.fold_in(key, 1), (*shape, *numbers_of_an_episode(ways)), params.dtype
+            )
+            drawn = roll_out(problem, log_policy, jnp.asarray(ways.roots), numbers)
+        draws, memory = Draws(drawn, None, uniforms[1]), optimizer.init(params)
+        found = update(estimator, problem, objective, optimizer, reference, params, memory, draws, reward_to_go)
         flat = is_flat(found.sample.rewards)[:, 0]
         return found.params, policy.log_policy(problem, found.params), flat, found.clipped
 
@@ -136,8 +153,11 @@ def _moments(
     mean = jnp.tensordot(probability, moves, axes=1)
     squares = jnp.sum((moves - mean[None]) ** 2, axis=tuple(range(1, moves.ndim)))
     variance = jnp.sum(probability * squares)
-    entropy = policy.mean(problem, policy.entropies(policy.log_policy(problem, params)))
-    later = jax.vmap(lambda logs: policy.mean(problem, policy.entropies(logs)))(log_policy)
+
+    def entropy_of(logs: Array) -> Array:
+        return policy.visited_mean(problem, logs, policy.entropies(logs))
+
+    entropy, later = entropy_of(policy.log_policy(problem, params)), jax.vmap(entropy_of)(log_policy)
     sides = jnp.tensordot(probability, clipped, axes=1)
     return Diagnostics(
         mean,
@@ -152,20 +172,20 @@ def _moments(
 
 
 def uplift_rate(found: Outcomes) -> np.ndarray:
-    """P(pi_new(y) > pi_old(y) | y in the group), for every output.
+    """P(pi_new(y) > pi_old(y) | y in the group), for every output, or of sequences for every episode.
 
     Args:
         found: every outcome of a batch, by `outcomes`.
 
     Returns:
-        [P, K]; nan where an output is never drawn.
+        [P, K], of sequences of K episodes from each of P starts; nan where an output is never drawn.
 
     Example:
         >>> from pgdyn.estimators import RLOO
         >>> uplift_rate(outcomes(RLOO(2), Problem.tabular([0.25, 0.75], [1.0, 0.0]))).round(3).tolist()
         [[0.857, 0.0]]
     """
-    up = np.asarray(found.change) > 1e-15
+    up = np.asarray(found.output_change) > 1e-15
     outputs, probability = np.asarray(found.outputs), np.asarray(found.probability)
     drawn = (outputs[..., None] == np.arange(up.shape[-1])).any(axis=2)
     share = np.einsum("n,npk->pk", probability, drawn)

@@ -4,7 +4,8 @@ r"""Exact expectations of an estimator, by every group of outputs that can be dr
 
 `expected_update` gives the expected gradient estimate; `outcomes` every possible update with its probability, several
 epochs included, of which any expectation can be taken. For small K and G: there are (K B)^(G P) groups of P prompts, B
-the number of rewards that an output may draw.
+the number of rewards that an output may draw. Of sequences y is a whole episode, K the number of episodes from a start
+and P that of starts.
 """
 
 from __future__ import annotations
@@ -21,9 +22,12 @@ from jaxtyping import Array, ArrayLike, Float, Int
 
 from pgdyn import policy, validate
 from pgdyn.dynamics.optimizer import Optimizer, trace
+from pgdyn.estimators.all_episodes import NEVER, AllEpisodes, list_episodes, list_starts
 from pgdyn.estimators.compose import composed
+from pgdyn.estimators.episodes import Episodes
 from pgdyn.estimators.estimator import Estimator, dependence
-from pgdyn.estimators.mean_field import signal
+from pgdyn.estimators.mean_field import MeanField
+from pgdyn.estimators.signal import signal
 from pgdyn.estimators.step import Draws, update
 from pgdyn.objective import Objective, choose_objective
 from pgdyn.problem import Problem, require_single
@@ -36,13 +40,14 @@ class Outcomes(eqx.Module):
 
     Attributes:
         probability: [N], summing to 1.
-        outputs: [N, P, G].
+        outputs: [N, P, G]; of sequences with P starts, the numbers of the episodes in lexicographic order.
         rewards: [N, P, G], as they were drawn.
         advantages: [N, P, G].
         params: [N, *params], after the updates that the batch serves.
-        log_policy: [N, P, K], after them.
+        log_policy: [N, P, K], after them, P and K those of the problem.
         clipped: [N, 2], shares of samples whose ratio was clipped below and above.
         before: [P, K], log-probabilities before the updates.
+        episodes: of sequences, every episode from each start, [P, K, H]; None for one-step problems.
 
     Example:
         >>> from pgdyn.estimators import RLOO
@@ -59,11 +64,19 @@ class Outcomes(eqx.Module):
     log_policy: Float[Array, "N P K"]
     clipped: Float[Array, "N 2"]
     before: Float[Array, "P K"]
+    episodes: Episodes | None = None
 
     @property
     def change(self) -> Float[Array, "N P K"]:
         """Change of the log-probabilities."""
         return self.log_policy - self.before[None]
+
+    @property
+    def output_change(self) -> Float[Array, "N P K"]:
+        """Change of the log-probabilities of whole outputs: `change`, or of sequences that of every episode."""
+        if self.episodes is None:
+            return self.change
+        return jnp.moveaxis(jnp.sum(self.episodes.take(jnp.moveaxis(self.change, 0, -1)), axis=2), -1, 0)
 
     def mean(self, values: Float[Array, "N ..."]) -> Float[Array, "..."]:
         """The expectation of anything that is known of every outcome.
@@ -85,6 +98,7 @@ def outcomes(
     objective: Objective | None = None,
     learning_rate: ArrayLike = 1.0,
     optimizer: Any = None,
+    reward_to_go: bool = False,
 ) -> Outcomes:
     """Every update that one batch of samples can lead to, with its probability.
 
@@ -95,33 +109,50 @@ def outcomes(
         objective: as in `ascend_sampled`; None for the proxy's value alone.
         learning_rate: of an optimiser given by its name.
         optimizer: "sgd", "adam" or an optax transformation, in its initial state; None for "sgd".
+        reward_to_go: as in `ascend_sampled`.
 
     Raises:
-        ValueError: where there are more than 2^20 groups.
+        ValueError: where there are more than 2^20 groups, or episodes begin where others lead to.
 
     Example:
         >>> from pgdyn.estimators import RLOO
         >>> outcomes(RLOO(2), Problem.tabular([0.2, 0.8], [1.0, 0.0])).params.shape
         (4, 1, 2)
     """
-    _require_one_step(problem, "outcomes")
+    require_single(problem, "outcomes")
     params = problem.initial_params if params is None else jnp.asarray(params)
     objective = choose_objective(objective, "outcomes")
     rate = validate.scalar("learning_rate", learning_rate)
     parts = composed(estimator)
     atoms = 1 if parts.draw is None else parts.draw.atoms(jnp.zeros(1))[0].shape[-1]
-    shape = (problem.num_prompts, estimator.group_size)
-    kinds = problem.num_outputs * atoms
-    if kinds ** math.prod(shape) > MOST:
+    every = _episodes_from_roots(problem)
+    kinds = [problem.num_outputs] * problem.num_prompts if every is None else np.sum(every.log_chance > NEVER, axis=1)
+    kinds = [int(count) * atoms for count in kinds]
+    count = math.prod(kinds) ** estimator.group_size
+    if count > MOST:
+        samples = len(kinds) * estimator.group_size
         raise ValueError(
-            f"{kinds} outcomes of a sample and {math.prod(shape)} samples make more than {MOST} groups to enumerate; "
+            f"{max(kinds)} outcomes of a sample and {samples} samples make more than {MOST} groups to enumerate; "
             "take fewer outputs or a smaller group"
         )
-    numbers = np.array(list(itertools.product(range(kinds), repeat=math.prod(shape)))).reshape(-1, *shape)
+    samples = itertools.product(*(range(kind) for kind in kinds for _ in range(estimator.group_size)))
+    numbers = np.array(list(samples)).reshape(-1, len(kinds), estimator.group_size)
     optimizer = trace(optimizer, rate, problem.initial_params)
-    return _outcomes(
-        parts, problem, objective, optimizer, params, jnp.asarray(numbers // atoms), jnp.asarray(numbers % atoms)
-    )
+    drawn = (jnp.asarray(numbers // atoms), jnp.asarray(numbers % atoms))
+    return _outcomes(parts, problem, objective, optimizer, params, every, reward_to_go, *drawn)
+
+
+def _episodes_from_roots(problem: Problem) -> AllEpisodes | None:
+    """Every episode, from the starts that `ascend_sampled` visits at every update; None for one-step problems."""
+    if problem.transitions is None:
+        return None
+    starts, roots = list_starts(problem), problem.transitions.roots
+    if not np.array_equal(starts, roots):
+        raise ValueError(
+            "episodes may begin at decision points that others lead to; their groups are not visited at every update, "
+            "and are not enumerated"
+        )
+    return list_episodes(problem, roots)
 
 
 @eqx.filter_jit
@@ -131,30 +162,36 @@ def _outcomes(
     objective: Objective,
     optimizer: Optimizer,
     params: Array,
+    every: AllEpisodes | None,
+    reward_to_go: bool,
     outputs: Int[Array, "N P G"],
     atoms: Int[Array, "N P G"],
 ) -> Outcomes:
     reference = objective.reference_log_policy(problem)
     before = policy.log_policy(problem, params)
     reward = objective.reward_signal(problem, jnp.exp(before))
-    rows = jnp.arange(problem.num_prompts)[:, None]
+    log_chances = before
+    if every is not None:
+        every = jax.tree.map(jnp.asarray, every)
+        log_chances, reward = every.log_chances(before), every.returns(reward)
+    rows = jnp.arange(len(log_chances))[:, None]
 
     def one(drawn: Any) -> tuple[Any, ...]:
         outputs, atoms = drawn
-        logs = jnp.sum(before[rows, outputs])
-        chance = jnp.exp(logs)
+        chance = jnp.exp(jnp.sum(log_chances[rows, outputs]))
         noise = None
         if estimator.draw is not None:
             _, chances = estimator.draw.atoms(reward[rows, outputs])
             chance *= jnp.prod(jnp.take_along_axis(chances, atoms[..., None], axis=-1))
             noise = atoms
-        memory = optimizer.init(params)
-        found = update(estimator, problem, objective, optimizer, reference, params, memory, Draws(outputs, None, noise))
+        seen = outputs if every is None else jax.tree.map(lambda part: part[rows, outputs], every.ways)
+        draws, memory = Draws(seen, None, noise), optimizer.init(params)
+        found = update(estimator, problem, objective, optimizer, reference, params, memory, draws, reward_to_go)
         after = policy.log_policy(problem, found.params)
         return chance, outputs, found.sample.rewards, found.advantages, found.params, after, found.clipped
 
     found = jax.lax.map(one, (outputs, atoms), batch_size=min(len(outputs), 1024))
-    return Outcomes(*found, before=before)
+    return Outcomes(*found, before=before, episodes=None if every is None else every.ways)
 
 
 def expected_update(
@@ -184,7 +221,7 @@ def expected_update(
         >>> expected_update(GRPO(4, eps=0.0), problem).round(3).tolist()
         [[0.229, 0.114, -0.343]]
     """
-    _require_one_step(problem, "expected_update")
+    require_single(problem, "expected_update")
     params = problem.initial_params if params is None else jnp.asarray(params)
     objective = choose_objective(objective, "expected_update")
     parts = composed(estimator)
@@ -193,24 +230,12 @@ def expected_update(
             f"the surrogate takes {parts.surrogate.updates} updates a batch, whose expected change depends on the "
             "learning rate; use estimators.outcomes"
         )
-    if dependence(parts) == "batch" and problem.num_prompts > 1:
+    if dependence(parts) == "batch" and len(list_starts(problem)) > 1:
         found = outcomes(parts, problem, params, objective=objective)
         return found.mean(found.params) - params
-    return _expected(signal(parts, problem, objective), problem, objective, params)
+    return _gradient(MeanField(signal(parts, problem, objective), objective), problem, params)
 
 
 @eqx.filter_jit
-def _expected(field: Any, problem: Problem, objective: Objective, params: Array) -> Array:
-    log_policy = policy.log_policy(problem, params)
-    probabilities = jnp.exp(log_policy)
-    found = field(problem, probabilities)
-    centred = found - jnp.sum(probabilities * found, axis=1, keepdims=True)
-    gradient = problem.prompt_weights[:, None] * probabilities * centred
-    gradient += objective.regularizer_gradient(problem, log_policy, objective.reference_log_policy(problem))
-    return policy.pull_back(problem, gradient, params)
-
-
-def _require_one_step(problem: Problem, caller: str) -> None:
-    require_single(problem, caller)
-    if problem.transitions is not None:
-        raise ValueError(f"{caller} takes problems of one step; pgdyn.mdp.leaves gives the whole outputs of a sequence")
+def _gradient(field: MeanField, problem: Problem, params: Array) -> Array:
+    return field.gradient(problem, params)

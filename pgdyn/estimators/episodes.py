@@ -7,7 +7,7 @@ its log-probability the sum of log pi. An estimator of advantages sees returns i
 
 one group for every start b. The coefficient c_it is the advantage a_i of the episode, or what a surrogate makes of it
 with the ratio of the whole episode or of the token. With rewards-to-go, c_it is a_i less the rewards before t, which
-changes nothing in the mean of REINFORCE and RLOO.
+changes nothing in the mean: they are independent of the score of t, whose mean is 0.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from pgdyn import policy
-from pgdyn.estimators.sample import Sample, draw
+from pgdyn.estimators.sample import draw
 from pgdyn.problem import Problem
+from pgdyn.transitions import Transitions
 
 
 class Episodes(NamedTuple):
@@ -35,7 +35,7 @@ class Episodes(NamedTuple):
     actions: Int[Array, "B G H"]
     present: Bool[Array, "B G H"]
 
-    def take(self, table: Float[Array, "P K"]) -> Float[Array, "B G H"]:
+    def take(self, table: Float[Array, "P K *lanes"]) -> Float[Array, "B G H *lanes"]:
         """The entries of `table` along the episodes; 0 behind their ends.
 
         Example:
@@ -43,7 +43,8 @@ class Episodes(NamedTuple):
             >>> way.take(jnp.array([[1.0, 2.0], [3.0, 4.0]])).tolist()
             [[[2.0, 0.0]]]
         """
-        return jnp.where(self.present, table[self.points, self.actions], 0)
+        present = self.present.reshape(*self.present.shape, *(1,) * (table.ndim - 2))
+        return jnp.where(present, table[self.points, self.actions], 0)
 
     def push(
         self, weights: Float[Array, " B"], coefficients: Float[Array, "B G H"], log_policy: Float[Array, "P K"]
@@ -60,6 +61,16 @@ class Episodes(NamedTuple):
         return pushed - jnp.sum(pushed, axis=1, keepdims=True) * jnp.exp(log_policy)
 
 
+def numbers_of_an_episode(transitions: Transitions) -> tuple[int, int]:
+    """[H, N], the uniform numbers that `roll_out` needs for one episode.
+
+    Example:
+        >>> numbers_of_an_episode(Transitions([[1, -1], [-1, -1]]))
+        (2, 1)
+    """
+    return transitions.num_levels, 1 if transitions.probabilities is None else 2
+
+
 def roll_out(
     problem: Problem, log_policy: Float[Array, "P K"], starts: Int[Array, " B"], uniforms: Float[Array, "B G H N"]
 ) -> Episodes:
@@ -69,7 +80,7 @@ def roll_out(
         problem: one with transitions.
         log_policy: [P, K], in nats.
         starts: [B], decision points where the episodes begin.
-        uniforms: [B, G, H, N], N = 1 number for each action, and where chance decides on transitions one more.
+        uniforms: [B, G, H, N], a number for each action, and where chance decides on transitions one more.
 
     Example:
         >>> from pgdyn.mdp import tree
@@ -97,50 +108,6 @@ def roll_out(
         going &= following >= 0
         point = jnp.where(going, following, 0)
     return Episodes(*(jnp.stack(arrays, axis=2) for arrays in zip(*ways, strict=True)))
-
-
-def look(
-    problem: Problem,
-    log_policy: Float[Array, "P K"],
-    reward: Float[Array, "P K"],
-    episodes: Episodes,
-    reference: Float[Array, "P K"],
-    drawn: bool = False,
-) -> Sample:
-    """The sample of these episodes: returns, summed log-probabilities, lengths.
-
-    Args:
-        problem: one with transitions.
-        log_policy: [P, K], of the policy that drew them.
-        reward: [P, K], of decisions.
-        episodes: the groups.
-        reference: [P, K], of the reference policy.
-        drawn: whether starts were drawn by their weights, and so count equally.
-
-    Example:
-        >>> from pgdyn.mdp import tree
-        >>> problem = tree(2, 2, [0, 0, 0, 1])
-        >>> logs = jnp.log(jnp.full((3, 2), 0.5))
-        >>> way = roll_out(problem, logs, jnp.zeros(1, int), jnp.full((1, 1, 2, 1), 0.7))
-        >>> look(problem, logs, problem.true_reward, way, logs).rewards.tolist()
-        [[1.0]]
-    """
-    starts = episodes.points[:, 0, 0]
-    worth = policy.action_values(problem, jnp.exp(log_policy), reward)
-    weights = problem.prompt_weights[starts]
-    if drawn:
-        weights = jnp.full_like(weights, 1 / len(starts))
-    ways = jnp.where(episodes.present, episodes.points * log_policy.shape[1] + episodes.actions, -1)
-    same = jnp.all(ways[:, :, None] == ways[:, None, :], axis=-1)
-    return Sample(
-        jnp.argmax(same, axis=2),
-        jnp.sum(episodes.take(reward), axis=2),
-        jnp.sum(episodes.take(log_policy), axis=2),
-        policy.prompt_values(log_policy, worth)[starts],
-        weights,
-        jnp.sum(episodes.take(reference), axis=2),
-        jnp.sum(episodes.present, axis=2).astype(log_policy.dtype),
-    )
 
 
 def paid_before(episodes: Episodes, reward: Float[Array, "P K"]) -> Float[Array, "B G H"]:

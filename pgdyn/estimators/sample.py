@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Int
 
 from pgdyn import policy, reduction
 from pgdyn.problem import Problem
+from pgdyn.reduction import along
 
 
 class Sample(eqx.Module):
@@ -28,6 +29,12 @@ class Sample(eqx.Module):
         log_policy: [P, K], the policy that drew them; None where it is not known in full.
         reward_table: [P, K], the training reward of every output; None where it is not known in full.
         score_norms: [P, K], |grad log pi(y)|^2 of every output, in the parameters; None where they are not known.
+        greedy: [P], the expected return of the likeliest output at every decision; None for one-step problems.
+        optimal: [P], E[w R]/E[w] over episodes, w the squared norm of their score; None for one-step problems.
+
+    Of sequences the groups are of episodes, one for each of P starts, and the tables [P, K] are those of every episode
+    in lexicographic order, where there are at most 4096; else they are None, and `outputs` tell equal episodes of a
+    group alone.
 
     Example:
         >>> sample = Sample(jnp.array([[0, 1]]), jnp.array([[1.0, 0.0]]), jnp.log(jnp.array([[0.2, 0.8]])), jnp.ones(1))
@@ -45,6 +52,8 @@ class Sample(eqx.Module):
     log_policy: Float[Array, "P K"] | None = None
     reward_table: Float[Array, "P K"] | None = None
     score_norms: Float[Array, "P K"] | None = None
+    greedy: Float[Array, " P"] | None = None
+    optimal: Float[Array, " P"] | None = None
 
     @property
     def group_size(self) -> int:
@@ -61,14 +70,17 @@ class Sample(eqx.Module):
         return eqx.tree_at(lambda sample: sample.rewards, self, rewards)
 
     def exact(self, name: str, caller: str) -> Array:
-        """A field that only a simulator of one-step problems knows.
+        """A field that only a simulator knows.
 
         Raises:
             ValueError: if it is None.
         """
         value = getattr(self, name)
         if value is None:
-            raise ValueError(f"{caller} needs {name}, which this sample does not have")
+            raise ValueError(
+                f"{caller} needs {name}, the table of every output, which this sample does not have; of sequences it "
+                "is there for at most 4096 episodes"
+            )
         return value
 
 
@@ -91,9 +103,25 @@ def draw(log_policy: Float[Array, "P K"], uniforms: Float[Array, "P G"]) -> Int[
     return jnp.sum(below, axis=2)
 
 
+def scores(
+    problem: Problem, log_policy: Float[Array, "P K *lanes"], params: Float[Array, "..."] | None = None
+) -> Float[Array, "P K D *lanes"]:
+    """grad log pi_p(y) = (phi_y - phibar)/T of a policy with features; a network's are its derivative at `params`.
+
+    Example:
+        >>> problem = Problem.linear([[1.0], [0.0]], [1, 0])
+        >>> scores(problem, jnp.log(jnp.array([[0.25, 0.75]]))).tolist()
+        [[[0.75], [-0.25]]]
+    """
+    features = policy.tangent_features(problem, problem.initial_params if params is None else params)
+    own = features.reshape(*features.shape, *(1,) * (log_policy.ndim + 1 - features.ndim))
+    found = own - jnp.sum(jnp.exp(log_policy)[:, :, None] * own, axis=1, keepdims=True)
+    return found if problem.temperature is None else found / along(problem.temperature, found)
+
+
 def score_norms(
-    problem: Problem, log_policy: Float[Array, "P K"], params: Float[Array, "..."] | None = None
-) -> Float[Array, "P K"]:
+    problem: Problem, log_policy: Float[Array, "P K *lanes"], params: Float[Array, "..."] | None = None
+) -> Float[Array, "P K *lanes"]:
     """|grad log pi_p(y)|^2 in the parameters: 1 - 2 pi_y + sum pi^2 over T^2 when tabular, |phi_y - phibar|^2 / T^2.
 
     Example:
@@ -101,14 +129,11 @@ def score_norms(
         >>> score_norms(problem, jnp.log(jnp.array([[0.25, 0.75]]))).round(4).tolist()
         [[1.125, 0.125]]
     """
+    if not problem.is_tabular:
+        return jnp.sum(scores(problem, log_policy, params) ** 2, axis=2)
     probabilities = jnp.exp(log_policy)
-    if problem.is_tabular:
-        norms = 1 - 2 * probabilities + reduction.add(1, probabilities, probabilities)
-    else:
-        features = policy.tangent_features(problem, problem.initial_params if params is None else params)
-        centre = jnp.einsum("pk,pkd->pd", probabilities, features)
-        norms = jnp.sum((features - centre[:, None, :]) ** 2, axis=2)
-    return norms / problem.temperature**2
+    norms = 1 - 2 * probabilities + reduction.add(1, probabilities, probabilities)
+    return norms if problem.temperature is None else norms / along(problem.temperature, norms) ** 2
 
 
 def take(hits: Float[Array, "P G K"], table: Float[Array, "P K"]) -> Float[Array, "P G"]:

@@ -18,10 +18,10 @@ from jaxtyping import Array, Float, Int, PyTree
 
 from pgdyn import policy
 from pgdyn.dynamics.optimizer import Optimizer
-from pgdyn.estimators import episodes as ways
+from pgdyn.estimators import episode_sample
 from pgdyn.estimators.compose import composed, log_reference
 from pgdyn.estimators.draws import choose
-from pgdyn.estimators.episodes import Episodes
+from pgdyn.estimators.episodes import Episodes, paid_before
 from pgdyn.estimators.estimator import Estimator
 from pgdyn.estimators.sample import Sample, look, mark, take
 from pgdyn.objective import Objective
@@ -139,7 +139,8 @@ def update(
     reward = objective.reward_signal(problem, jnp.exp(log_policy))
     whole = isinstance(draws.outputs, Episodes)
     if isinstance(draws.outputs, Episodes):
-        sample = ways.look(problem, log_policy, reward, draws.outputs, reference, draws.prompts is not None)
+        drawn = draws.prompts is not None
+        sample = episode_sample.look(problem, log_policy, reward, draws.outputs, reference, drawn, params)
     else:
         sample = look(problem, log_policy, reward, draws.outputs, reference, draws.prompts, params)
     if parts.draw is not None:
@@ -152,7 +153,7 @@ def update(
         # [B, G, H] from here on; a sequence's own numbers are the same for all of its tokens.
         credit = jnp.broadcast_to(advantages[:, :, None], draws.outputs.points.shape)
         if reward_to_go:
-            credit = credit - ways.paid_before(draws.outputs, reward)
+            credit = credit - paid_before(draws.outputs, reward)
         if by_token:
             old, anchored = draws.outputs.take(log_policy), draws.outputs.take(reference)
         else:

@@ -176,7 +176,9 @@ class RobustBonus(Transform):
             tied = jnp.sum(jnp.where(best, 1 / copies, 0), axis=1, keepdims=True)
             return sample.rewards + jnp.where(best, delta / tied, 0)
         reward = sample.exact("reward_table", "RobustBonus over the policy")
-        whole = reward - delta * jnp.exp(sample.exact("log_policy", "RobustBonus over the policy"))
+        log_policy = sample.exact("log_policy", "RobustBonus over the policy")
+        # The tables of starts with fewer episodes are filled up with copies, whose log-probability is -1e30.
+        whole = jnp.where(log_policy > -1e29, reward - delta * jnp.exp(log_policy), -jnp.inf)
         best = whole == jnp.max(whole, axis=1, keepdims=True)
         bonus = jnp.where(best, delta / jnp.sum(best, axis=1, keepdims=True).astype(score.dtype), 0)
         return sample.rewards + jnp.take_along_axis(bonus, sample.outputs, axis=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -14,7 +15,7 @@ from jaxtyping import Array, Float, Int
 from pgdyn import policy
 from pgdyn.batch import Batch
 from pgdyn.problem import Problem, require_single
-from pgdyn.transitions import END
+from pgdyn.transitions import END, Transitions
 
 _MOST = 2**22
 
@@ -169,35 +170,46 @@ def whole_outputs(batch: Batch, most: int = 512) -> Batch | None:
     return made.replace(initial_params=ways.total(logs).reshape(shape))
 
 
-def count_paths(problem: Problem) -> int:
-    """The number of episodes that differ, without listing them.
+def count_paths(problem: Problem, starts: Any = None) -> int:
+    """The number of episodes that differ, without listing them; those from `starts`, None for where they may begin.
 
     Example:
         >>> from pgdyn.mdp import tree
         >>> count_paths(tree(3, 4, lambda tokens: 0.0))
         81
     """
-    begun = np.asarray(problem.prompt_weights) > 0
+    starts = _begun(problem) if starts is None else starts
     transitions = problem.transitions
     if transitions is None:
-        return int(begun.sum()) * problem.num_outputs
-    there = np.ones((problem.num_prompts, problem.num_outputs)) if transitions.mask is None else transitions.mask
-    ends = np.array(there, float)
+        return len(starts) * problem.num_outputs
+    return int(min(_ways_on(transitions)[starts].sum(), 2**62))
+
+
+@functools.lru_cache(maxsize=64)
+def _ways_on(transitions: Transitions) -> Float[np.ndarray, " P"]:
+    """The number of episodes from each decision point."""
+    ends = np.ones((transitions.num_points, transitions.num_actions))
+    if transitions.mask is not None:
+        ends *= transitions.mask
     point, action, following, chance = transitions.edges
     onward = np.zeros_like(ends)
     np.add.at(onward, (point, action), chance)
-    ways = np.zeros(problem.num_prompts)
+    ways = np.zeros(transitions.num_points)
     order = np.argsort(point, kind="stable")
     point, action, following = point[order], action[order], following[order]
-    bounds = np.searchsorted(point, np.arange(problem.num_prompts + 1))
+    bounds = np.searchsorted(point, np.arange(transitions.num_points + 1))
     ends[onward > 1 - 1e-12] = 0
-    for s in reversed(range(problem.num_prompts)):
+    for s in reversed(range(transitions.num_points)):
         ways[s] = ends[s].sum() + ways[following[bounds[s] : bounds[s + 1]]].sum()
-    return int(min(ways[begun].sum(), 2**62))
+    return ways
 
 
-def paths(problem: Problem) -> Paths:
+def paths(problem: Problem, starts: Any = None) -> Paths:
     """The ways through a problem from every start; of a one-step problem its outputs.
+
+    Args:
+        problem: one problem.
+        starts: decision points where episodes begin, rising; None for those of positive weight.
 
     Raises:
         ValueError: if there are more than 2^22.
@@ -207,35 +219,40 @@ def paths(problem: Problem) -> Paths:
         >>> paths(chain(2, [0, 1])).actions.tolist()
         [[0, 0], [0, 1], [1, -1]]
     """
-    if (count := count_paths(problem)) > _MOST:
+    starts = _begun(problem) if starts is None else np.asarray(starts)
+    if (count := count_paths(problem, starts)) > _MOST:
         raise ValueError(f"the problem has {count:.3g} episodes, more than the {_MOST} that are listed at most")
-    points, actions, chance = _episodes(problem)
-    return Paths(points, actions, chance)
+    if problem.transitions is not None:
+        return list_paths(problem.transitions, starts)
+    points, actions = (part.reshape(-1, 1) for part in np.meshgrid(starts, range(problem.num_outputs), indexing="ij"))
+    return Paths(points, actions, np.zeros(len(points)))
 
 
-def _episodes(problem: Problem) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Decision points and actions of every episode, and the log-probability of what chance did."""
-    count, width = problem.num_prompts, problem.num_outputs
-    transitions = problem.transitions
-    weights = np.asarray(problem.prompt_weights)
-    begun = np.nonzero(weights > 0)[0]
+def _begun(problem: Problem) -> Int[np.ndarray, " B"]:
+    return np.nonzero(np.asarray(problem.prompt_weights) > 0)[0]
+
+
+def list_paths(transitions: Transitions, starts: Int[np.ndarray, " B"]) -> Paths:
+    """The ways from `starts` to the end.
+
+    Example:
+        >>> list_paths(Transitions([[1, -1], [-1, -1]]), np.array([1])).actions.tolist()
+        [[0], [1]]
+    """
     # Of each decision point the ways on: action, next point, log-chance.
-    ways: list[list[tuple[int, int, float]]] = [[(y, END, 0.0) for y in range(width)] for _ in range(count)]
-    if transitions is not None:
-        for s in range(count):
-            ways[s] = []
-            for y in range(width):
-                if transitions.mask is not None and not transitions.mask[s, y]:
-                    continue
-                if transitions.successors is not None:
-                    ways[s].append((y, int(transitions.successors[s, y]), 0.0))
-                    continue
-                assert transitions.probabilities is not None
-                chance = transitions.probabilities[s, y]
-                ways[s] += [(y, int(t), float(np.log(chance[t]))) for t in np.nonzero(chance)[0]]
-                if (rest := 1 - chance.sum()) > 1e-12:
-                    ways[s].append((y, END, float(np.log(rest))))
-    found: list[tuple[tuple[int, ...], tuple[int, ...], float, int]] = [((), (), 0.0, int(s)) for s in begun]
+    ways: list[list[tuple[int, int, float]]] = [[] for _ in range(transitions.num_points)]
+    for s, y in np.ndindex(transitions.num_points, transitions.num_actions):
+        if transitions.mask is not None and not transitions.mask[s, y]:
+            continue
+        if transitions.successors is not None:
+            ways[s].append((y, int(transitions.successors[s, y]), 0.0))
+            continue
+        assert transitions.probabilities is not None
+        chance = transitions.probabilities[s, y]
+        ways[s] += [(y, int(t), float(np.log(chance[t]))) for t in np.nonzero(chance)[0]]
+        if (rest := 1 - chance.sum()) > 1e-12:
+            ways[s].append((y, END, float(np.log(rest))))
+    found: list[tuple[tuple[int, ...], tuple[int, ...], float, int]] = [((), (), 0.0, int(s)) for s in starts]
     while any(path[3] != END for path in found):
         found = [
             path if path[3] == END else ((*path[0], path[3]), (*path[1], y), path[2] + log, following)
@@ -246,4 +263,4 @@ def _episodes(problem: Problem) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     points, actions = np.full((len(found), longest), -1), np.full((len(found), longest), -1)
     for i, path in enumerate(found):
         points[i, : len(path[0])], actions[i, : len(path[1])] = path[0], path[1]
-    return points, actions, np.array([path[2] for path in found])
+    return Paths(points, actions, np.array([path[2] for path in found]))
