@@ -14,7 +14,7 @@ import pgdyn
 FLOORS = (  # from the ground up
     ("version", "validate"),
     ("reduction", "transitions", "network"),
-    ("construct", "problem", "batch"),
+    ("construct", "problem", "batch", "paths"),
     ("policy", "objective"),
     ("solution",),
     ("estimators", "dynamics", "ensemble", "solve"),

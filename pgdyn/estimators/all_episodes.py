@@ -23,7 +23,7 @@ from jaxtyping import Array, Float, Int
 from pgdyn import validate
 from pgdyn.estimators.episodes import Episodes
 from pgdyn.estimators.sample import score_norms, scores
-from pgdyn.mdp.episodes import count_paths, list_paths
+from pgdyn.paths import count_paths, list_paths
 from pgdyn.problem import Problem
 from pgdyn.transitions import Transitions
 
@@ -158,8 +158,8 @@ def _listed(transitions: Transitions, starts: tuple[int, ...]) -> AllEpisodes:
     repeated = rank[None] >= counts[:, None]
     rows = first[:, None] + np.where(repeated, 0, rank[None])
     present = found.points[rows] >= 0
-    ways = Episodes(*(np.where(present, part[rows], 0) for part in (found.points, found.actions)), present)
-    return AllEpisodes(ways, np.where(repeated, NEVER, found.log_chance[rows]))
+    parts: Any = (*(np.where(present, part[rows], 0) for part in (found.points, found.actions)), present)
+    return AllEpisodes(Episodes(*parts), np.where(repeated, NEVER, found.log_chance[rows]))
 
 
 def _over_lanes(array: Array, axes: int) -> Array:

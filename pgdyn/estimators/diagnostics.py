@@ -146,7 +146,7 @@ def _moments(
     rate: Array,
     after: Array,
     log_policy: Float[Array, "N P K"],
-    flat: Bool[Array, "N P"],
+    flat: Bool[Array, "N B"],
     clipped: Float[Array, "N 2"],
 ) -> Diagnostics:
     moves = (after - params[None]) / rate

@@ -40,14 +40,14 @@ class Outcomes(eqx.Module):
 
     Attributes:
         probability: [N], summing to 1.
-        outputs: [N, P, G]; of sequences with P starts, the numbers of the episodes in lexicographic order.
-        rewards: [N, P, G], as they were drawn.
-        advantages: [N, P, G].
+        outputs: [N, B, G], of B prompts; of sequences, from B starts, the numbers of episodes in lexicographic order.
+        rewards: [N, B, G], as they were drawn.
+        advantages: [N, B, G].
         params: [N, *params], after the updates that the batch serves.
-        log_policy: [N, P, K], after them, P and K those of the problem.
+        log_policy: [N, P, K], after them.
         clipped: [N, 2], shares of samples whose ratio was clipped below and above.
         before: [P, K], log-probabilities before the updates.
-        episodes: of sequences, every episode from each start, [P, K, H]; None for one-step problems.
+        episodes: of sequences, every episode from each start, [B, M, H]; None for one-step problems.
 
     Example:
         >>> from pgdyn.estimators import RLOO
@@ -57,9 +57,9 @@ class Outcomes(eqx.Module):
     """
 
     probability: Float[Array, " N"]
-    outputs: Int[Array, "N P G"]
-    rewards: Float[Array, "N P G"]
-    advantages: Float[Array, "N P G"]
+    outputs: Int[Array, "N B G"]
+    rewards: Float[Array, "N B G"]
+    advantages: Float[Array, "N B G"]
     params: Float[Array, "N ..."]
     log_policy: Float[Array, "N P K"]
     clipped: Float[Array, "N 2"]
@@ -72,7 +72,7 @@ class Outcomes(eqx.Module):
         return self.log_policy - self.before[None]
 
     @property
-    def output_change(self) -> Float[Array, "N P K"]:
+    def output_change(self) -> Float[Array, "N B M"]:
         """Change of the log-probabilities of whole outputs: `change`, or of sequences that of every episode."""
         if self.episodes is None:
             return self.change
@@ -164,15 +164,15 @@ def _outcomes(
     params: Array,
     every: AllEpisodes | None,
     reward_to_go: bool,
-    outputs: Int[Array, "N P G"],
-    atoms: Int[Array, "N P G"],
+    outputs: Int[Array, "N B G"],
+    atoms: Int[Array, "N B G"],
 ) -> Outcomes:
     reference = objective.reference_log_policy(problem)
     before = policy.log_policy(problem, params)
     reward = objective.reward_signal(problem, jnp.exp(before))
     log_chances = before
     if every is not None:
-        every = jax.tree.map(jnp.asarray, every)
+        every = AllEpisodes(*jax.tree.map(jnp.asarray, tuple(every)))
         log_chances, reward = every.log_chances(before), every.returns(reward)
     rows = jnp.arange(len(log_chances))[:, None]
 

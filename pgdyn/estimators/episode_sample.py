@@ -24,7 +24,7 @@ from pgdyn import policy, reduction
 from pgdyn.estimators.all_episodes import list_episodes
 from pgdyn.estimators.episodes import Episodes
 from pgdyn.estimators.sample import Sample, score_norms, scores
-from pgdyn.mdp.episodes import count_paths
+from pgdyn.paths import count_paths
 from pgdyn.problem import Problem
 
 MOST_TABLED = 2**12  # episodes up to which a sample has tables of all of them
@@ -79,16 +79,18 @@ def look(
             known, tables = jax.tree.map(lambda table: table[starts], (known, tables))
     same = jnp.all(ways[:, :, None] == known[:, None, :], axis=-1)
     return Sample(
-        jnp.argmax(same, axis=2),
-        jnp.sum(episodes.take(reward), axis=2),
-        jnp.sum(episodes.take(log_policy), axis=2),
-        policy.prompt_values(log_policy, worth)[starts],
-        weights,
-        jnp.sum(episodes.take(reference), axis=2),
-        jnp.sum(episodes.present, axis=2).astype(log_policy.dtype),
-        *tables,
-        greedy_values(problem, log_policy, reward)[starts],
-        optimal_baselines(problem, log_policy, reward, params)[starts],
+        outputs=jnp.argmax(same, axis=2),
+        rewards=jnp.sum(episodes.take(reward), axis=2),
+        log_probs=jnp.sum(episodes.take(log_policy), axis=2),
+        values=policy.prompt_values(log_policy, worth)[starts],
+        weights=weights,
+        reference=jnp.sum(episodes.take(reference), axis=2),
+        lengths=jnp.sum(episodes.present, axis=2).astype(log_policy.dtype),
+        log_policy=tables[0],
+        reward_table=tables[1],
+        score_norms=tables[2],
+        greedy=greedy_values(problem, log_policy, reward)[starts],
+        optimal=optimal_baselines(problem, log_policy, reward, params)[starts],
     )
 
 

@@ -50,7 +50,7 @@ def signal(parts: Composed, problem: Problem, objective: Objective) -> Signal:
 
     Example:
         >>> from pgdyn import Objective
-        >>> from pgdyn.estimators import RLOO
+        >>> from pgdyn.estimators import RLOO, composed
         >>> problem = Problem.tabular([0.2, 0.8], [1.0, 0.0])
         >>> signal(composed(RLOO(2)), problem, Objective())(problem, jnp.array([[0.2, 0.8]])).round(3).tolist()
         [[0.8, -0.2]]
@@ -147,8 +147,7 @@ class Signal:
 
     Example:
         >>> from pgdyn import Objective
-        >>> from pgdyn.estimators import RLOO
-        >>> from pgdyn.estimators.compose import composed
+        >>> from pgdyn.estimators import RLOO, composed
         >>> problem = Problem.tabular([0.2, 0.8], [1.0, 0.0])
         >>> one, other = (signal(composed(RLOO(2)), problem, Objective()) for _ in range(2))
         >>> one == other
@@ -244,7 +243,8 @@ class Signal:
             one = (outputs, rewards, tables.log_probs[outputs], tables.value, jnp.ones_like(tables.value))
             group = (tables.reference[outputs], None if tables.lengths is None else tables.lengths[outputs])
             whole = (tables.log_chances, tables.reward, tables.norms, tables.greedy, tables.optimal)
-            return self._parts.advantages(jax.tree.map(lambda array: array[None], Sample(*one, *group, *whole)))[0]
+            known = jax.tree.map(lambda array: array[None], (*one, *group, *whole))
+            return self._parts.advantages(Sample(*known))[0]
 
         found = jax.vmap(advantages)(outputs, values[outputs, drawn])
         others = jnp.sum(logs, axis=1, keepdims=True) - logs

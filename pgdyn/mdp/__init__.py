@@ -7,10 +7,11 @@ A sequence is a `pgdyn.Problem` whose rows are decision points (a prefix of toke
 from pgdyn.mdp import bilevel, rewards
 from pgdyn.mdp.chains import chain, two_stage
 from pgdyn.mdp.draws import random_mdp
-from pgdyn.mdp.episodes import Leaves, Paths, leaves, paths
+from pgdyn.mdp.episodes import Leaves, leaves
 from pgdyn.mdp.grids import gridworld
 from pgdyn.mdp.likelihood import AnswerLikelihood
 from pgdyn.mdp.trees import prefixes, tree
+from pgdyn.paths import Paths, paths
 
 __all__ = [
     "AnswerLikelihood",

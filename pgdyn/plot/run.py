@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
-from pgdyn.mdp import episodes
+from pgdyn import paths
 from pgdyn.plot import labels, palette
 
 if TYPE_CHECKING:
@@ -100,9 +100,9 @@ def run(solution: Solution, output_names: Sequence[str] | None = None) -> Figure
 def _whole_outputs(solution: Solution, policy: np.ndarray) -> tuple[np.ndarray, list[str]] | None:
     """The probabilities [S, 1, M] of a sequence's whole outputs and their names; None where they are too many."""
     problem: Any = solution.problem
-    if problem.transitions is None or episodes.count_paths(problem) > _MAX_EPISODES:
+    if problem.transitions is None or paths.count_paths(problem) > _MAX_EPISODES:
         return None
-    ways = episodes.paths(problem)
+    ways = paths.paths(problem)
     if len(np.unique(ways.points[:, 0])) > 1 or problem.transitions.probabilities is not None:
         return None
     with np.errstate(divide="ignore"):
