@@ -1,7 +1,9 @@
 """When to reward partial credit: time to solve a task of two constraints, by partial over by binary credit.
 
 Tabular (theory C3): one output solves the task (probability f), one meets half of it (g), two meet nothing. Flow, and
-the mean field of GRPO for groups of several sizes. Compositional (theory C4): two constraints with one logit each.
+the mean field of GRPO for groups of several sizes. On the line where half success first gains, partial credit still
+wins: for small f, ln f grows at the rate 2 f with partial and 3 f/2 with binary credit, which gives times in the ratio
+3/4. Compositional (theory C4): two constraints with one logit each.
 Adaptive credit is partial until full success has some probability, and binary from then on.
 """
 
@@ -28,6 +30,8 @@ NONE = 2  # outputs of no credit
 BINARY, HALFWAY = np.array([1.0, 0.0, 0.0, 0.0]), np.array([1.0, 0.5, 0.0, 0.0])
 WHOLE = Problem.tabular(None, BINARY)
 PARTLY = Problem.tabular(None, BINARY, HALFWAY)
+EDGE = tuple(np.geomspace(1e-6, 0.04, 8))  # f on the line where half success first gains
+BEYOND = (1.0, 1.3)  # g there, and above it
 LAW = {(0.1, 0.1): 1.18, (0.1, 0.3): 1.47, (0.05, 0.3): 1.97, (0.01, 0.5): 51.9, (0.003, 0.5): 703, (0.001, 0.001): 0.9}
 
 
@@ -54,8 +58,9 @@ def run(
     Returns:
         Along "half" and "full": `flow_ratio`, `adaptive_ratio` (over binary) and, along "group" too, `grpo_ratio`; nan
         where the two probabilities leave nothing. Along "first" and "second": `compositional_ratio`,
-        `compositional_adaptive`. Along "mark": `law_ratio` and its `law_expected`. Along "point", "credit" and "time":
-        `success`. Scalars `toy_partial`, `toy_binary`: updates of exact ascent at learning rate .1.
+        `compositional_adaptive`. Along "factor" and "edge": `edge_ratio`, where g is a multiple of that on the line
+        where half success first gains. Along "mark": `law_ratio` and its `law_expected`. Along "point", "credit" and
+        "time": `success`. Scalars `toy_partial`, `toy_binary`: updates of exact ascent at learning rate .1.
 
     Raises:
         ValueError: naming the setting that is wrong.
@@ -63,25 +68,29 @@ def run(
     f, g = (validate.as_floats(name, value) for name, value in (("full", full), ("half", half)))
     cells = np.stack(np.meshgrid(g, f, indexing="ij"), axis=-1).reshape(-1, 2)[:, ::-1]
     room = cells.sum(axis=1) < 0.97
-    starts = _tabular(cells[room])
+    f_edge = np.array(EDGE)
+    edges = np.array([[one, factor * line(one)] for factor in BEYOND for one in f_edge])
+    parts = (cells[room], np.array(list(LAW)), edges)
+    starts = _tabular(np.concatenate(parts))
+    ends = np.cumsum([len(part) for part in parts])[:-1]
 
     def spread(values: np.ndarray) -> np.ndarray:
         found = np.full(len(cells), np.nan)
-        found[room] = values
+        found[room] = values[: ends[0]]
         return found.reshape(len(g), len(f))
 
     binary = hitting_times(WHOLE, starts, TARGET)
     ratio = hitting_times(PARTLY, starts, TARGET) / binary
-    adaptive = hitting_times(PARTLY, starts, TARGET, AdaptiveCredit(threshold)) / binary
+    mapped = starts[: ends[0]]
+    adaptive = hitting_times(PARTLY, mapped, TARGET, AdaptiveCredit(threshold)) / binary[: ends[0]]
     grpo = []
     for size in groups:
-        times = [hitting_times(one, starts, TARGET, mean_field(GRPO(size), one)) for one in (PARTLY, WHOLE)]
+        times = [hitting_times(one, mapped, TARGET, mean_field(GRPO(size), one)) for one in (PARTLY, WHOLE)]
         grpo.append(spread(times[0] / times[1]))
     s = np.geomspace(1e-3, 0.5, each)
     pairs = np.stack(np.meshgrid(s, s, indexing="ij"), axis=-1).reshape(-1, 2)
     composed, composed_adaptive = _compositional(pairs, threshold)
-    law = _tabular(np.array(list(LAW)))
-    marks = hitting_times(PARTLY, law, TARGET) / hitting_times(WHOLE, law, TARGET)
+    _, marks, edge = np.split(ratio, ends)
     toy = _toy()
     axes = {"first": (len(s), len(s))}
     map_dims = ("half", "full")
@@ -100,6 +109,11 @@ def run(
                 composed_adaptive.reshape(axes["first"]),
                 _described("time with adaptive credit over binary"),
             ),
+            "edge_ratio": (
+                ("factor", "edge"),
+                edge.reshape(len(BEYOND), len(EDGE)),
+                _described("time with partial credit over binary"),
+            ),
             "law_ratio": ("mark", marks, _described("time with partial credit over binary")),
             "law_expected": ("mark", list(LAW.values()), _described("as derived")),
             **_paths(threshold, saves),
@@ -111,12 +125,25 @@ def run(
         coords={
             "full": ("full", f, {"units": "1", "long_name": "initial probability of full success"}),
             "half": ("half", g, {"units": "1", "long_name": "initial probability of half success"}),
+            "factor": ("factor", list(BEYOND), {"units": "1", "long_name": "g over that of the line"}),
+            "edge": ("edge", f_edge, {"units": "1", "long_name": "initial probability of full success"}),
             "group": ("group", list(groups), {"units": "1", "long_name": "group size"}),
             "first": ("first", s, {"units": "1", "long_name": "first constraint met"}),
             "second": ("second", s, {"units": "1", "long_name": "second constraint met"}),
         },
         attrs={"dynamics": "flow", "target": TARGET, "marked": MARKED},
     )
+
+
+def line(f: Any) -> Any:
+    """Gives the g above which half success gains on full success at the start: f(1 - f - g/2) = g(1 - 2f - g)/2.
+
+    Example:
+        >>> round(float(line(0.1)), 12)
+        0.3
+    """
+    half = (1 - f) / 2
+    return half - np.sqrt(half**2 - 2 * f * (1 - f))
 
 
 def _described(words: str) -> dict[str, str]:
