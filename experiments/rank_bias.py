@@ -1,7 +1,8 @@
 """Which right answers GRPO makes likelier: rank bias, the unlikeliness reward, and pass@N (arXiv 2506.02355).
 
-One prompt by enumeration of every group; and 50 prompts with heavy-tailed answers whose policy shares parameters: one
-that sharpens all prompts at once, and some random ones.
+One prompt by enumeration of every group of five, and from sampled groups of five and of 32 that are gone through many
+times; and 50 prompts with heavy-tailed answers whose policy shares parameters: one that
+sharpens all prompts at once, and some random ones.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ PARTS: dict[str, tuple[Any, ...]] = {
     "unlikeliness": (Unlikeliness(0.25, variant="code"),),
     "unlikeliness, all-right groups kept": (Unlikeliness(0.25, variant="code", filter=None),),
 }
+PASSES = (1, 2, 4, 8, 16, 32)  # epochs of sampled groups
+SIZES = (5, 32)  # the paper's groups are of 32
+RATE = 0.5
 COUNTS = tuple(2**i for i in range(9))
 GROUPS = (4, 8, 16, 32, 64)
 
@@ -36,6 +40,7 @@ def run(
     group_size: int = 8,
     updates: int = 300,
     seeds: int = 4,
+    samples: int = 4000,
     learning_rate: float = 0.2,
     seed: int = 0,
 ) -> xarray.Dataset:
@@ -47,12 +52,15 @@ def run(
         group_size: samples of each prompt and update.
         updates: of each run, every prompt at each.
         seeds: runs of each variant.
+        samples: groups that are drawn for each of many epochs.
         learning_rate: of the runs.
         seed: of prompts and keys.
 
     Returns:
         Along "variant", "epochs" and "answer": `change`, the expected change of log pi of the four right answers of one
         prompt in one batch of groups of five at learning rate .5, clip .2. Along "variant" and "answer": `uplift`.
+        Along "size", "passes" and "answer": `sampled_change`, the same of GRPO from sampled groups, and its standard
+        error `sampled_error`.
         Along "variant" and "N": `pass_at_n` of the population after training; `base`, before. Along "group": `missed`.
 
     Raises:
@@ -63,10 +71,12 @@ def run(
     change, uplift = np.empty((len(PARTS), len(EPOCHS), 4)), np.empty((len(PARTS), 4))
     for i, parts in enumerate(PARTS.values()):
         for j, epochs in enumerate(EPOCHS):
-            found = outcomes(compose(GRPO(5, 1, 1e-6), *parts, Surrogate(epochs=epochs)), problem, learning_rate=0.5)
+            estimator = compose(GRPO(5, 1, 1e-6), *parts, Surrogate(epochs=epochs))
+            found = outcomes(estimator, problem, learning_rate=RATE)
             change[i, j] = found.mean(found.change)[0, :4]
             if epochs == 1:
                 uplift[i] = uplift_rate(found)[0, :4]
+    moves = np.array([[_sampled(problem, size, epochs, samples, seed) for epochs in PASSES] for size in SIZES])
     population = make_population(prompts, answers, seed)
     right = np.asarray(population.true_reward)
     keys = jax.random.split(jax.random.key(seed), seeds)
@@ -91,6 +101,8 @@ def run(
                 change,
                 _described("expected change of log p", "nat"),
             ),
+            "sampled_change": (("size", "passes", "answer"), moves[:, :, 0], _described("change of log p", "nat")),
+            "sampled_error": (("size", "passes", "answer"), moves[:, :, 1], _described("its standard error", "nat")),
             "uplift": (("variant", "answer"), uplift, _described("raised, given that it was drawn")),
             "pass_at_n": (("variant", "N"), np.array(after), _described("pass@N after training")),
             "base": ("N", np.asarray(base), _described("pass@N before training")),
@@ -99,12 +111,23 @@ def run(
         coords={
             "variant": ("variant", paper.labels(names)),
             "epochs": ("epochs", list(EPOCHS), {"units": "1", "long_name": "epochs"}),
+            "size": ("size", list(SIZES), {"units": "1", "long_name": "group size"}),
+            "passes": ("passes", list(PASSES), {"units": "1", "long_name": "epochs"}),
             "answer": ("answer", list(POLICY[:4]), {"units": "1", "long_name": "initial probability"}),
             "N": ("N", list(COUNTS), {"units": "1", "long_name": "samples N"}),
             "group": ("group", list(GROUPS), {"units": "1", "long_name": "group size"}),
         },
         attrs={"dynamics": "ascend_sampled"},
     )
+
+
+def _sampled(problem: Problem, size: int, epochs: int, samples: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard error of the change of log pi of the right answers, from one batch of each of many keys."""
+    estimator = compose(GRPO(size, 1, 1e-6), Surrogate(epochs=epochs))
+    keys = jax.random.split(jax.random.key(seed + size), samples)
+    end = ascend_sampled_many(Batch.of(problem), 1, keys, estimator=estimator, learning_rate=RATE)
+    change = np.asarray(end.log_policy)[0, :, 0, :4] - np.log(POLICY[:4])
+    return change.mean(axis=0), change.std(axis=0, ddof=1) / np.sqrt(samples)
 
 
 def make_population(prompts: int, answers: int, seed: int) -> Problem:

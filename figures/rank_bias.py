@@ -14,14 +14,14 @@ _COLORS = (palette.BLUE, palette.ORANGE, palette.VERMILLION)
 @style.styled
 def draw(dataset: xarray.Dataset) -> Figure:
     """The figure of `experiments.rank_bias.run`'s dataset."""
-    figure = Figure(figsize=(style.WIDTH, 2.9), layout="constrained")
-    left, middle, right = figure.subplots(1, 3)
+    figure = Figure(figsize=(style.WIDTH, 5.0), layout="constrained")
+    (left, middle), (epochs, right) = figure.subplots(2, 2)
     names = [str(name) for name in dataset["variant"].values]
     answer = dataset["answer"].values
     for name, color in zip(names, _COLORS, strict=True):
         one = dataset.sel(variant=name)
-        for epochs, dashes in ((1, "-"), (4, (0, (2, 1.5)))):
-            left.plot(answer, one["change"].sel(epochs=epochs), color=color, linestyle=dashes, marker="o", markersize=3)
+        for passes, dashes in ((1, "-"), (4, (0, (2, 1.5)))):
+            left.plot(answer, one["change"].sel(epochs=passes), color=color, linestyle=dashes, marker="o", markersize=3)
         middle.plot(answer, one["uplift"], color=color, marker="o", markersize=3, label=name)
         right.plot(dataset["N"], one["pass_at_n"], color=color, marker="o", markersize=3)
     for panel in (left, middle):
@@ -43,11 +43,32 @@ def draw(dataset: xarray.Dataset) -> Figure:
         color=palette.INK,
         path_effects=labels.HALO,
     )
+    for size, marker in zip(dataset["size"].values, ("s", "o"), strict=True):
+        change = dataset["sampled_change"].sel(size=size)
+        ratio = change[:, 0] / change[:, -1]
+        epochs.plot(dataset["passes"], ratio, color=palette.BLUE, marker=marker, markersize=4)
+        epochs.annotate(
+            f"groups of {size}",
+            (float(dataset["passes"][-1]), float(ratio[-1])),
+            (-4, 6),
+            textcoords="offset points",
+            size=8,
+            ha="right",
+            path_effects=labels.HALO,
+        )
+    epochs.set_xscale("log", base=2)
+    epochs.set_yscale("log")
+    epochs.set_xticks(dataset["passes"].values, [str(one) for one in dataset["passes"].values])
+    epochs.set_yticks([1, 2, 5, 10, 20], ["1", "2", "5", "10", "20"])
+    epochs.minorticks_off()
+    epochs.set_ylim(1, None)
+    epochs.set_xlabel("epochs through a batch, GRPO, clip 0.2")
+    epochs.set_ylabel(r"change of $\log\pi$: likeliest / least likely")
     right.set_xscale("log", base=2)
     right.set_xticks([1, 4, 16, 64, 256], ["1", "4", "16", "64", "256"])
     right.set_xlabel("samples $N$")
     right.set_ylabel("pass@$N$, 50 prompts")
-    panels.letters([left, middle, right])
+    panels.letters([left, middle, epochs, right])
     handles, words = middle.get_legend_handles_labels()
     figure.legend(handles, words, loc="outside upper center", ncols=3, frameon=False, fontsize=8.5)
     panels.footnote(figure, "(a) solid: one epoch;  dotted: four epochs, clip 0.2")

@@ -45,11 +45,27 @@ def _uplift(dataset: xarray.Dataset) -> float:
     return max(float(np.abs(dataset["uplift"].sel(variant=v) - np.array(row)).max()) for v, row in _UPLIFT.items())
 
 
-def _epochs(dataset: xarray.Dataset) -> tuple[bool, str]:
+def _few(dataset: xarray.Dataset) -> tuple[bool, str]:
     change = dataset["change"].sel(variant="GRPO")
     ratio = (change[:, 0] / change[:, -1]).values
     words = ", ".join(f"{epochs}: {value:.1f}" for epochs, value in zip(dataset["epochs"].values, ratio, strict=True))
     return bool((ratio > 6).all()), f"top over bottom by epochs {words}"
+
+
+def _many(dataset: xarray.Dataset) -> tuple[bool, str]:
+    """In groups of 32 the ratio first rises, until the clip holds the likely answers back, and then falls."""
+    change = dataset["sampled_change"].sel(size=32)
+    ratio = (change[:, 0] / change[:, -1]).values
+    words = ", ".join(f"{epochs}: {value:.1f}" for epochs, value in zip(dataset["passes"].values, ratio, strict=True))
+    return bool(ratio[1] > ratio[0] > 3 * ratio[-1] and ratio[-1] < 2), f"top over bottom by epochs {words}"
+
+
+def _drawn(dataset: xarray.Dataset) -> float:
+    """How far sampled groups of five are from the enumerated ones, in standard errors."""
+    epochs = list(dataset["epochs"].values)
+    one = dataset.sel(size=5, passes=epochs)
+    gap = one["sampled_change"].values - one["change"].sel(variant="GRPO").values
+    return float(np.abs(gap / one["sampled_error"].values).max())
 
 
 def _pass(dataset: xarray.Dataset) -> tuple[bool, str]:
@@ -69,12 +85,14 @@ REPRODUCTION = Reproduction(
     title="Which right answers GRPO makes likelier",
     summary=(
         "GRPO raises probable right answers more than improbable ones. One prompt with right answers of probability "
-        "0.35, 0.2, 0.1, 0.05 and 0.3 wrong, by enumeration of all 3,125 groups of five; and 50 prompts with "
-        "heavy-tailed answers, whose policy shares parameters, before and after training. The unlikeliness reward "
-        "flattens the bias; it reverses it only where groups that are right throughout are kept."
+        "0.35, 0.2, 0.1, 0.05 and 0.3 wrong, by enumeration of all 3,125 groups of five and from sampled groups; and "
+        "50 prompts with heavy-tailed answers, whose policy shares parameters, before and after training. The "
+        "unlikeliness reward flattens the bias; it reverses it only where groups that are right throughout are kept. "
+        "Going through a batch many times mitigates the bias where groups are so large that improbable answers are "
+        "drawn, as in the paper, and not in groups of five."
     ),
     experiment=rank_bias.run,
-    quick={"prompts": 8, "updates": 20, "seeds": 1},
+    quick={"prompts": 8, "updates": 20, "seeds": 1, "samples": 1000},
     figures={"rank_bias": figures.rank_bias.draw},
     claims=(
         Claim(
@@ -92,10 +110,25 @@ REPRODUCTION = Reproduction(
             number(_uplift, 0.0, 5.1e-4),
         ),
         Claim(
-            "epochs",
-            "More epochs do not mitigate the bias of GRPO in a tabular policy (the paper says that they do)",
+            "few-epochs",
+            "In groups of five, more epochs do not mitigate the bias of GRPO: improbable answers are mostly not drawn, "
+            "and lose what the others gain",
             _SOURCE,
-            fact("top over bottom change above 6 at 1, 2 and 4 epochs", _epochs),
+            fact("top over bottom change above 6 at 1, 2 and 4 epochs", _few),
+        ),
+        Claim(
+            "many-epochs",
+            "In groups of 32, the paper's size, more epochs mitigate the bias once the clip holds the likely answers "
+            "back",
+            "arXiv 2506.02355",
+            fact("top over bottom change higher at 2 epochs than at 1, and below 2 at 32", _many),
+            needs_full=True,
+        ),
+        Claim(
+            "drawn",
+            "Sampled groups of five have the enumerated changes: largest difference in standard errors",
+            "measured here",
+            number(_drawn, 0.0, 4.5),
         ),
         Claim(
             "missed",

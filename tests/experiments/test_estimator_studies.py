@@ -127,6 +127,7 @@ def test_figures_are_drawn_without_running_anything():
     answers = synthetic(
         {
             "change": ("variant", "epochs", "answer"),
+            "sampled_change": ("size", "passes", "answer"),
             "uplift": ("variant", "answer"),
             "pass_at_n": ("variant", "N"),
             "base": ("N",),
@@ -134,12 +135,14 @@ def test_figures_are_drawn_without_running_anything():
         {
             "variant": list(rank_bias.PARTS),
             "epochs": [1, 2, 4],
+            "size": [5, 32],
+            "passes": [1, 8, 32],
             "answer": [0.35, 0.2, 0.1, 0.05],
             "N": list(rank_bias.COUNTS),
         },
         {},
     )
-    assert len(figures.rank_bias.draw(answers).axes) == 3
+    assert len(figures.rank_bias.draw(answers).axes) == 4
     noise = synthetic({"wrong": ("power", "seed"), "mean_field": ("power",)}, {"power": [-0.5, 0, 0.5]}, {"start": 0.8})
     assert figures.verifier_noise.draw(noise).axes
     names = list(estimator_comparison.ESTIMATORS)
