@@ -49,11 +49,11 @@ def draw(dataset: xarray.Dataset) -> Figure:
         epochs.plot(dataset["passes"], ratio, color=palette.BLUE, marker=marker, markersize=4)
         epochs.annotate(
             f"groups of {size}",
-            (float(dataset["passes"][-1]), float(ratio[-1])),
-            (-4, 6),
+            (float(dataset["passes"][-2]), float(ratio[-2])),
+            (6, 4) if size > 10 else (-6, 4),
             textcoords="offset points",
             size=8,
-            ha="right",
+            ha="left" if size > 10 else "right",
             path_effects=labels.HALO,
         )
     epochs.set_xscale("log", base=2)
