@@ -9,6 +9,7 @@ import figures.good_teacher
 import figures.partial_credit
 import figures.random_rewards
 import figures.rank_bias
+import figures.tail_extrapolation
 import figures.verifier_noise
 import pgdyn
 from experiments import (
@@ -19,6 +20,7 @@ from experiments import (
     partial_credit,
     random_rewards,
     rank_bias,
+    tail_extrapolation,
     verifier_noise,
 )
 
@@ -89,6 +91,22 @@ def test_population_of_prompts():
     np.testing.assert_allclose(log_policy, problem.features[..., 0], atol=1e-12)
 
 
+def test_the_gradient_of_the_best_of_n():
+    """Oracle: central differences of sum_l r_l (F_l^N - F_(l-1)^N), F the distribution function; with a tie."""
+    reward, count = np.array([0.3, 1.0, -0.5, 0.3, 0.9]), 6
+    z = np.array([0.1, -0.7, 0.4, 0.0, -0.2])
+
+    def value(z):
+        pi = np.exp(z) / np.exp(z).sum()
+        levels = np.unique(reward)
+        below = np.array([pi[reward <= level].sum() for level in levels]) ** count
+        return levels @ np.diff(below, prepend=0.0)
+
+    slopes = [(value(z + step) - value(z - step)) / 2e-5 for step in 1e-5 * np.eye(5)]
+    found = tail_extrapolation.best_of_n_gradient(reward, np.exp(z) / np.exp(z).sum(), count)
+    np.testing.assert_allclose(found, slopes, rtol=0, atol=1e-10)
+
+
 def synthetic(shapes, coords, attrs):
     """A dataset of these variables, with positive numbers."""
     rng = np.random.default_rng(0)
@@ -145,6 +163,23 @@ def test_figures_are_drawn_without_running_anything():
     assert len(figures.rank_bias.draw(answers).axes) == 4
     noise = synthetic({"wrong": ("power", "seed"), "mean_field": ("power",)}, {"power": [-0.5, 0, 0.5]}, {"start": 0.8})
     assert figures.verifier_noise.draw(noise).axes
+    tails = synthetic(
+        {
+            **{name: ("order", "size", "direction") for name in ("slope", "slope_error")},
+            **{name: ("estimator", "rate") for name in ("best", "best_error")},
+            "cosine": ("tail", "estimator"),
+        },
+        {
+            "order": [1, 2],
+            "size": [16, 32],
+            "direction": ["location", "scale"],
+            "tail": ["normal", "t, 2 degrees"],
+            "estimator": ["GRPO", "max@32", "TEA", "Prefix-TEA"],
+            "rate": [0.1, 1.0],
+        },
+        {"best_of": 64},
+    )
+    assert len(figures.tail_extrapolation.draw(tails).axes) == 3
     names = list(estimator_comparison.ESTIMATORS)
     compared = synthetic(
         {"time": ("estimator", "rate", "seed"), "escaped": ("rare", "rare_seed")},
