@@ -84,9 +84,9 @@ def make() -> Iterator[click.Option]:
     for part in PARTS.values():
         if part.option is not None:
             kind = options.Value(choices=tuple(part.classes))
-            text = {"estimator": f"How sampled rewards become a gradient.  [default: {DEFAULT}]"}.get(
-                part.option, "A change of the sampled rewards, may be given again." if part.several else ""
-            )
+            text = "A change of the sampled rewards, may be given again." if part.several else ""
+            if part.option == "estimator":
+                text = f"How sampled rewards become a gradient; centred is Dr. GRPO.  [default: {DEFAULT}]"
             text = text or "Draws the reward of every sample anew."
             yield click.Option(
                 [_flag(part.option), part.option],
@@ -107,17 +107,34 @@ def _option(option: str, owners: list[tuple[Part, str, Field]]) -> click.Option:
         choices += [True, False]
     if any(_can_be_unset(field) for *_, field in owners):
         choices.append(NONE)
-    defaults = [field.default for *_, field in owners if field.default is not None]
-    defaults = [{True: "yes", False: "no"}.get(one, one) if isinstance(one, bool) else one for one in defaults]
-    text = re.sub(r"; None for no such clip| and None|; None for none", "", owners[0][2].help)
-    text = text.replace("None for none", "Left out: none")
-    if len(owners) < len(PARTS["estimator"].classes):
-        text = f"With {' and '.join(_owner(part, name) for part, name, _ in owners)}: {text}"
-    if defaults:
-        text += f"  [default: {' or '.join(map(str, dict.fromkeys(defaults)))}]"
     return click.Option(
-        [_flag(option), option], type=options.Value(kind, tuple(dict.fromkeys(choices))), default=None, help=text
+        [_flag(option), option],
+        type=options.Value(kind, tuple(dict.fromkeys(choices))),
+        default=None,
+        help=_help(owners),
     )
+
+
+def _help(owners: list[tuple[Part, str, Field]]) -> str:
+    """What the option means; where it means different things, what with which part."""
+    names: dict[str, list[str]] = {}
+    for part, name, field in owners:
+        text = re.sub(r"; None for no such clip| and None|; None for none", "", field.help)
+        names.setdefault(text.replace("None for none", "Left out: none"), []).append(_owner(part, name))
+    every = len(owners) == len(PARTS["estimator"].classes)
+    text = " ".join(
+        words if every and len(names) == 1 else f"With {' and '.join(those)}: {words}" for words, those in names.items()
+    )
+    defaults: dict[str, list[str]] = {}
+    for part, name, field in owners:
+        if field.default is not None:
+            shown = {True: "yes", False: "no"}[field.default] if isinstance(field.default, bool) else str(field.default)
+            defaults.setdefault(shown, []).append(_owner(part, name))
+    if len(defaults) > 1 or sum(map(len, defaults.values())) < len(owners):
+        shown = [f"{value} with {' and '.join(those)}" for value, those in defaults.items()]
+    else:
+        shown = list(defaults)
+    return f"{text}  [default: {'; '.join(shown)}]" if shown else text
 
 
 def _can_be_unset(field: Field) -> bool:

@@ -52,7 +52,7 @@ class AscendSampled(eqx.Module):
         prompts: number of prompts that are drawn for each update, by their weights and with repetition, and then count
             equally; None for every prompt with its weight. Of a sequence, the decision points where it may begin.
         reward_to_go: of a sequence: whether the rewards before a decision are taken off its advantage. That changes
-            nothing in the mean of REINFORCE, RLOO and Dr. GRPO, and lowers the variance.
+            nothing in the mean of an update; in that of REINFORCE and RLOO it mostly lowers the variance.
 
     Raises:
         ValueError: naming the field that is wrong.

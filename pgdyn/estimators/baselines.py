@@ -173,7 +173,7 @@ class MaxRL(Estimator):
     """MaxRL: a_i = (r_i - rbar)/rbar, the mean of the scores of right outputs where rewards are 0 and 1.
 
     It climbs a truncation of the log-likelihood E[log success] in place of the success. A group whose mean is zero
-    stands still.
+    stands still. Rewards should not be negative: a negative mean turns the update around.
 
     Attributes:
         group_size: G, outputs drawn for each prompt and update, at least 2.

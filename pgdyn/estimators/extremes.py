@@ -154,9 +154,13 @@ class TailExtrapolated(Estimator):
     sigma the mean and standard deviation of the samples at or above it. Where they are all equal the second term is 0.
     Our reading of a method whose details are not confirmed.
 
+    The tail of a prefix should hold four samples, 16 of them at alpha .2: with two, their spread in the denominator has
+    no mean (in a third of groups of eight normal rewards the best sample has a negative advantage). At m = 32 the
+    slopes for normal rewards are a fifth to a quarter too small (experiments/tail_extrapolation.py).
+
     Attributes:
         N: samples whose best is extrapolated to.
-        group_size: m, outputs drawn for each prompt and update.
+        group_size: G, the m samples drawn for each prompt and update.
         alpha: share of the samples in the tail, between 0 and 1.
         center: "emax" for the expected maximum of N standard normals, "quantile" for their (1 - 1/N) quantile.
         prefix_orders: 1 for TEA; 2 and 3 for Prefix-TEA of (m/2, m) with weights (-1, 2) and (m/4, m/2, m) with

@@ -34,7 +34,8 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
 class GRPO(Estimator):
     """GRPO: a_i = (r_i - rbar)/(std + eps); a group of equal rewards stands still.
 
-    With ddof 1 a group of one sample counts as one of mean 0 and standard deviation 1, as in verl.
+    With ddof 1 and the group's scale, a group of one sample counts as one of mean 0 and standard deviation 1, as in
+    verl.
 
     Attributes:
         group_size: G, outputs drawn for each prompt and update.
@@ -46,7 +47,7 @@ class GRPO(Estimator):
             share their weight.
 
     Raises:
-        ValueError: on an unknown option, a group smaller than 1, or a negative eps.
+        ValueError: on an unknown option, a group too small to differ from its mean, or a negative eps.
 
     Example:
         >>> rewards = jnp.array([[1.0, 1, 1, 0, 0, 0, 0, 0]])
@@ -64,6 +65,13 @@ class GRPO(Estimator):
     zero_std: Literal["keep", "drop"] = eqx.field(
         default="keep", static=True, converter=validate.choices("zero_std", ("keep", "drop"))
     )
+
+    def __check_init__(self):
+        if self.group_size == 1 and not (self.ddof == 1 and self.scale == "group"):
+            raise ValueError(
+                "group_size is 1; it must be at least 2, as a single sample is its own mean (with ddof 1 and scale "
+                "'group' it counts as one of mean 0 and standard deviation 1)"
+            )
 
     @classmethod
     def preset(cls, name: str, group_size: int = 8, **options: Any) -> GRPO:

@@ -253,6 +253,8 @@ def test_the_options_are_the_fields_of_the_settings():
                 option = name if cls not in (*parts, e.RobustBonus) else other.get(name, name)
                 option = "bonus_over" if cls is e.RobustBonus and name == "where" else option
                 wanted.add(option)
+                words = field.help.replace("None for none", "Left out: none").split("; None")[0].split("; Left")[0]
+                assert words in found[option].help or cls not in e.ESTIMATORS.values()
                 assert found[option].help
     assert set(found) == wanted
     unwritable = {name for cls in dynamics for name, field in describe(cls).items() if field.type is None}
