@@ -185,8 +185,8 @@ def test_an_estimator_is_one_class():
         (lambda: e.GRPO(4, ddof=2), "ddof is 2; it must be at most 1"),
         (
             lambda: e.GRPO(1),
-            "group_size is 1; it must be at least 2, as a single sample is its own mean (with ddof 1 and scale 'group' it "
-            "counts as one of mean 0 and standard deviation 1)",
+            "group_size is 1; it must be at least 2, as a single sample is its own mean (with ddof 1 and scale 'group' "
+            "it counts as one of mean 0 and standard deviation 1)",
         ),
         (lambda: e.GRPO(4, eps=-1), "eps is -1; it must be at least 0"),
         (lambda: e.GRPO(scale="all"), "scale is 'all'; it must be one of 'group', 'batch', 'none'"),
