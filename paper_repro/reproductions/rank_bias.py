@@ -49,7 +49,7 @@ def _few(dataset: xarray.Dataset) -> tuple[bool, str]:
     change = dataset["change"].sel(variant="GRPO")
     ratio = (change[:, 0] / change[:, -1]).values
     words = ", ".join(f"{epochs}: {value:.1f}" for epochs, value in zip(dataset["epochs"].values, ratio, strict=True))
-    return bool((ratio > 6).all()), f"top over bottom by epochs {words}"
+    return bool((np.abs(ratio - (6.6, 8.6, 7.3)) < 0.051).all()), f"top over bottom by epochs {words}"
 
 
 def _many(dataset: xarray.Dataset) -> tuple[bool, str]:
@@ -114,7 +114,7 @@ REPRODUCTION = Reproduction(
             "In groups of five, more epochs do not mitigate the bias of GRPO: improbable answers are mostly not drawn, "
             "and lose what the others gain",
             _SOURCE,
-            fact("top over bottom change above 6 at 1, 2 and 4 epochs", _few),
+            fact("top over bottom change 6.6, 8.6 and 7.3 at 1, 2 and 4 epochs", _few),
         ),
         Claim(
             "many-epochs",

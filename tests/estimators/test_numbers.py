@@ -1,5 +1,6 @@
 """Numbers of the papers and of the derivations, to the digits given; expectations by enumeration of every group."""
 
+import itertools
 import math
 from statistics import NormalDist
 
@@ -30,6 +31,12 @@ SAMPLE = e.Sample(jnp.zeros((1, 8), int), EIGHT, jnp.zeros((1, 8)), jnp.zeros(1)
 def test_three_right_of_eight(estimator, right, wrong):
     found = estimator.advantages(SAMPLE)[0]
     np.testing.assert_allclose(found, [right] * 3 + [wrong] * 5, rtol=0, atol=5e-4 if right > 1.5 else 5e-5)
+
+
+def test_presets_are_what_training_libraries_do():
+    known = {"open_instruct": (0, 1e-8), "trl": (1, 1e-4), "verl": (1, 1e-6)}
+    made = {name: e.GRPO.preset(name, 4) for name in e.PRESETS}
+    assert {name: (one.ddof, float(one.eps)) for name, one in made.items()} == known
 
 
 def test_a_single_sample_counts_as_one_of_unit_spread_under_ddof_1():
@@ -66,6 +73,7 @@ def test_binary_grpo_is_a_reweighted_gradient():
     weights = [float(e.binary_weight(0.05, size)) for size in (96, 8, 4, 2)]
     np.testing.assert_allclose(weights, [4.44, 2.47, 1.71, 1.0], rtol=0, atol=5e-3)
     assert float(e.binary_weight(0.05, 20_000)) == pytest.approx(1 / math.sqrt(0.05 * 0.95), rel=1e-3)
+    assert 1 / math.sqrt(0.05 * 0.95) == pytest.approx(4.59, abs=5e-3)
 
 
 def test_a_group_of_96_with_three_levels_has_a_mean_field():
@@ -232,6 +240,7 @@ def test_two_outputs_gain_entropy_above_the_threshold():
     [
         (0.9, 2, {"none": 0.0148, "both": 0.0036, "high": -0.0023, "low": 0.0208}, 5e-5),
         (0.5, 2, {"none": -0.080, "both": -0.024}, 5e-4),
+        (0.9, 4, {"none": -0.0023, "both": 0.0076}, 5e-5),
     ],
 )
 def test_clips_and_the_entropy(chance, epochs, changes, digits):
@@ -243,6 +252,28 @@ def test_clips_and_the_entropy(chance, epochs, changes, digits):
         found = e.diagnose(estimator, problem)
         assert float(found.entropy_change) == pytest.approx(expected, abs=digits * 1.02)
         assert (float(found.clip_low) > 0, float(found.clip_high) > 0) == (low is not None, high is not None)
+
+
+def test_random_rewards_cost_right_samples_what_they_would_have_gained():
+    """3 of 5 right: the sum of their advantages less that under random rewards has mean n_c n_i/G, var n_c n_i/4G."""
+    coins = np.array(list(itertools.product([0.0, 1.0], repeat=5)))
+    nothing = jnp.zeros_like(jnp.asarray(coins))
+    sample = e.Sample(nothing.astype(int), jnp.asarray(coins), nothing, nothing[:, 0])
+    random = np.asarray(e.Centred(5).advantages(sample))[:, :3].sum(axis=1)
+    gained = np.asarray(e.Centred(5).advantages(sample.with_rewards(nothing + jnp.asarray([[1.0, 1, 1, 0, 0]]))))
+    damage = gained[:, :3].sum(axis=1) - random
+    assert damage.mean() == pytest.approx(3 * 2 / 5) and damage.var() == pytest.approx(3 * 2 / 20)
+
+
+@pytest.mark.parametrize(("right", "sign"), [(0, 1), (1, -1)])
+def test_less_entropy_is_not_enough(right, sign):
+    """An entropy penalty alone sharpens the mode: the true value rises where the mode is right, and else falls."""
+    problem = pgdyn.Problem.tabular([0.6, 0.3, 0.1], np.eye(3)[right], np.zeros(3))
+    moved = pgdyn.Objective(entropy=-1.0).gradient(problem, problem.initial_params)[0]
+    pi = np.array([0.6, 0.3, 0.1])
+    by_hand = pi * (np.log(pi) - pi @ np.log(pi))
+    np.testing.assert_allclose(moved, by_hand, rtol=0, atol=1e-14)
+    assert np.sign(by_hand[right] - pi @ by_hand) == sign
 
 
 def test_groups_that_teach_but_miss_the_tail():
