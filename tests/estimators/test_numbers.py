@@ -341,6 +341,7 @@ def test_the_policy_of_the_best_of_n():
     proxy = jnp.asarray([[1.0, -1.0, -1.0, -1.0, -1.0]])
     values = [float(jnp.sum(e.best_of_n_policy(proxy, pi, n) * true)) for n in (4, 16, 64)]
     np.testing.assert_allclose(values, [0.14262, 0.5367, 0.9605], rtol=0, atol=5.1e-5)
+    assert float(jnp.sum(e.best_of_n_policy(true, pi, 64) * true)) == pytest.approx(0.9925, abs=5.1e-5)
 
 
 def test_the_regularised_natural_gradient_contracts_by_one_factor():

@@ -1,9 +1,11 @@
 """The studies of estimators and of partial credit, at small sizes: their parts against oracles, and their figures."""
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import xarray
 
+import figures.best_of_n_tails
 import figures.estimator_comparison
 import figures.good_teacher
 import figures.partial_credit
@@ -13,6 +15,7 @@ import figures.tail_extrapolation
 import figures.verifier_noise
 import pgdyn
 from experiments import (
+    best_of_n_tails,
     escape_share,
     estimator_comparison,
     good_teacher,
@@ -107,6 +110,19 @@ def test_the_gradient_of_the_best_of_n():
     np.testing.assert_allclose(found, slopes, rtol=0, atol=1e-10)
 
 
+def test_the_best_of_n_by_a_proxy_and_the_chosen_of_two():
+    """Oracles: every pair of outputs drawn; the library's policy of the best of two."""
+    true, proxy = np.array([0.2, -1.0, 0.7]), np.array([0.5, 2.0, -0.3])
+    pairs = [(a, b) for a in range(3) for b in range(3)]
+    both = [(true[m], proxy[m]) for m in (max(pair, key=lambda y: proxy[y]) for pair in pairs)]
+    found = best_of_n_tails._best(true, proxy, (2,))[:, 0]
+    np.testing.assert_allclose(found, np.mean(both, axis=0), rtol=1e-14)
+    pi, reward = np.array([0.2, 0.5, 0.3]), np.array([1.0, 0.0, 0.0])
+    certain = (reward[:, None] > reward) + (reward[:, None] == reward) / 2
+    expected = pgdyn.estimators.best_of_n_policy(jnp.asarray(reward[None]), jnp.asarray(pi[None]), 2)[0]
+    np.testing.assert_allclose(best_of_n_tails._chosen(pi, certain), expected, rtol=1e-14)
+
+
 def synthetic(shapes, coords, attrs):
     """A dataset of these variables, with positive numbers."""
     rng = np.random.default_rng(0)
@@ -180,6 +196,12 @@ def test_figures_are_drawn_without_running_anything():
         {"best_of": 64},
     )
     assert len(figures.tail_extrapolation.draw(tails).axes) == 3
+    best = synthetic(
+        {"gold": ("noise", "N"), "gold_error": ("noise", "N"), "distance": ("N",)},
+        {"noise": list(best_of_n_tails.NOISES), "N": [1, 4, 16]},
+        {},
+    )
+    assert len(figures.best_of_n_tails.draw(best).axes) == 2
     names = list(estimator_comparison.ESTIMATORS)
     compared = synthetic(
         {"time": ("estimator", "rate", "seed"), "escaped": ("rare", "rare_seed")},
