@@ -84,14 +84,21 @@ def unlikely_by_hand(group, r, chances, table):
     return oracles.unlikeliness(0.25, "paper", True, oracles.grpo(0, 0.1))(group, r, said, table)
 
 
+def robust_by_hand(group, r, chances, table):
+    """The bonus goes to the episode of the largest r - 8 p."""
+    best = int(np.argmax(table - 8 * chances))
+    return oracles.rloo(group, r + 8 * (group == best), chances, table)
+
+
 @pytest.mark.parametrize(
     ("estimator", "definition"),
     [
         (e.GRPO(3, 0, 0.1), oracles.grpo(0, 0.1)),
         (e.BestOfN(3, 1), oracles.best_of_n(3)),
         (GROUPED, unlikely_by_hand),
+        (e.compose(e.RLOO(2), e.RobustBonus(8.0, "policy")), robust_by_hand),
     ],
-    ids=["of rewards", "of the policy", "of the group"],
+    ids=["of rewards", "of the policy", "of the group", "of all episodes"],
 )
 def test_expected_updates_are_sums_over_every_group_of_episodes(estimator, definition):
     expected = by_groups(Z, estimator.group_size, definition)
@@ -214,11 +221,13 @@ def test_no_constant_baseline_has_less_variance_than_the_optimal_one():
     exact = pgdyn.Objective().gradient(TREE, AT)
     logs = pgdyn.policy.log_policy(TREE, AT)
     best = float(episode_sample.optimal_baselines(TREE, logs, TREE.proxy_reward)[0])
+    chances = np.exp([sum(float(logs[s, a]) for s, a in way) for way in WAYS])
     spread = {}
     for baseline in ("optimal", "greedy", best - 0.05, best + 0.05):
         found = e.diagnose(e.Reinforce(baseline), TREE, AT)
         np.testing.assert_allclose(found.mean, exact, rtol=0, atol=1e-13)
         spread[baseline] = float(found.gradient_variance)
+        assert float(found.entropy) == pytest.approx(-chances @ np.log(chances), rel=1e-12)
     assert spread["optimal"] < min(spread["greedy"], spread[best - 0.05], spread[best + 0.05])
 
 
@@ -253,6 +262,21 @@ def test_runs_follow_their_mean_on_average():
     moved = (run.params[-1] - run.params[0]) / 1e-6 / 4000
     np.testing.assert_allclose(moved, exact.mean, rtol=0, atol=5 * error)
     np.testing.assert_allclose(e.expected_update(estimator, coins), exact.mean, rtol=0, atol=1e-12)
+
+
+def test_episodes_that_begin_where_others_lead_to():
+    """Starts are drawn by their weights; the mean update is the enumerated one, within five standard errors."""
+    paid = np.array([[0.5, -1.0], [1.0, 0.0]])
+    weights, reach = np.array([0.6, 0.4]), np.zeros((2, 2, 2))
+    reach[0, 0, 1] = 1
+    problem = pgdyn.Problem.tabular([[0.5, 0.5], [0.3, 0.7]], paid, transitions=reach, prompt_weights=weights)
+    z = np.asarray(problem.initial_params)
+    expected = by_groups(z, 1, oracles.best_of_n(3), reach, weights, paid, 1.0)
+    np.testing.assert_allclose(e.expected_update(e.BestOfN(3), problem), expected, rtol=0, atol=1e-12)
+    run = pgdyn.ascend_sampled(problem, 4000, 1, estimator=e.BestOfN(3), learning_rate=1e-6, prompts=2)
+    moves = np.diff(np.asarray(run.params), axis=0) / 1e-6
+    error = moves.std(axis=0) / np.sqrt(len(moves))
+    assert (np.abs(moves.mean(axis=0) - expected) < 5 * error).all()
 
 
 def test_one_decision_is_the_one_step_problem():
