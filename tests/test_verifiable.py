@@ -127,6 +127,15 @@ def test_adaptive_credit_is_partial_and_then_binary():
         adaptive.value(problem, problem.initial_params)
 
 
+def test_adaptive_credit_of_a_sequence_counts_whole_episodes():
+    """Full success has probability .2 at the start: just below it the ground truth is climbed, just above the proxy."""
+    problem = v.constraints([0.5, 0.4], v.Partial(), representation="tokens")
+    for threshold, reward in ((0.199, "true"), (0.201, "proxy")):
+        found = v.AdaptiveCredit(threshold).gradient(problem, problem.initial_params)
+        expected = pgdyn.Objective(reward=reward).gradient(problem, problem.initial_params)
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-14)
+
+
 @pytest.mark.parametrize(
     ("make", "sentence"),
     [

@@ -78,7 +78,7 @@ def diagnose(
         reward_to_go: as in `ascend_sampled`.
 
     Raises:
-        ValueError: on too many groups to enumerate.
+        ValueError: on too many groups to enumerate, or a key that is none.
 
     Example:
         >>> from pgdyn.estimators import RLOO
@@ -98,6 +98,8 @@ def diagnose(
         ends = (found.params, found.log_policy, flat, found.clipped)
     else:
         count = validate.count("samples", samples, minimum=2)
+        if isinstance(key, bool) or not isinstance(key, int | np.integer | jax.Array):
+            raise ValueError(f"key is {validate.shown(key)}; it must be a jax.random key or a seed")
         key = jax.random.key(key) if isinstance(key, int | np.integer) else key
         traced = trace(optimizer, rate, problem.initial_params)
         keys = jax.random.split(key, count)

@@ -60,6 +60,8 @@ class RandomReward(RewardDraw):
 class NoisyVerifier(RewardDraw):
     """A verifier that errs (arXiv 2601.04411): reward 1 with probability FPR + (TPR - FPR) r, else 0.
 
+    Rewards r below 0 count as 0, and above 1 as 1.
+
     Attributes:
         true_positive: TPR, the probability that an output of reward 1 passes.
         false_positive: FPR, the probability that an output of reward 0 passes.
@@ -78,7 +80,7 @@ class NoisyVerifier(RewardDraw):
     def atoms(self, rewards: Float[Array, "..."]) -> tuple[Float[Array, "... B"], Float[Array, "... B"]]:
         """0 and 1."""
         low, high = as_type(self.false_positive, rewards), as_type(self.true_positive, rewards)
-        return _binary(low + (high - low) * rewards)
+        return _binary(low + (high - low) * jnp.clip(rewards, 0, 1))
 
 
 def _binary(chance: Float[Array, "..."]) -> tuple[Float[Array, "... B"], Float[Array, "... B"]]:

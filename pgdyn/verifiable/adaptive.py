@@ -2,7 +2,8 @@ r"""Adaptive credit: the proxy until full success is likely enough, the ground t
 
     r(y) = proxy(y)  where  V_true(prompt) < threshold,    true(y)  where  V_true(prompt) >= threshold
 
-with binary ground truth, V_true the probability of full success. The switch is made prompt by prompt.
+with binary ground truth, V_true the probability of full success. The switch is made prompt by prompt; of sequences
+V_true is that of whole episodes, averaged over their starts, and the switch is made for all decisions at once.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from pgdyn import reduction, validate
+from pgdyn import policy, reduction, validate
 from pgdyn.objective import Objective
 from pgdyn.problem import Problem
 
@@ -50,7 +51,9 @@ class AdaptiveCredit(Objective):
 
     def reward_signal(self, problem: Problem, probabilities: Float[Array, "P K *lanes"]) -> Float[Array, "P K *lanes"]:
         """The reward in force."""
-        full = reduction.add(1, probabilities, problem.true_reward)
+        full = reduction.add(1, probabilities, policy.action_values(problem, probabilities, problem.true_reward))
+        if problem.transitions is not None:
+            full = policy.mean(problem, full[:, 0])[None, None]
         return jnp.where(full >= self.threshold, problem.true_reward, problem.proxy_reward)
 
     def value(self, problem: Problem, params: Float[Array, "..."]) -> Float[Array, "*lanes"]:

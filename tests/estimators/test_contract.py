@@ -214,6 +214,7 @@ def test_an_estimator_is_one_class():
             "the surrogate takes 2 updates a batch, whose expected change depends on the learning rate; use "
             "estimators.outcomes",
         ),
+        (lambda: e.diagnose(e.RLOO(2), PROBLEM, key="0"), "key is '0'; it must be a jax.random key or a seed"),
         (
             lambda: e.outcomes(e.RLOO(13), PROBLEM),
             "3 outcomes of a sample and 13 samples make more than 1048576 groups to enumerate; take fewer outputs or a "
