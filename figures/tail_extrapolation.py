@@ -35,17 +35,10 @@ def draw(dataset: xarray.Dataset) -> Figure:
     for i, (name, color) in enumerate(zip(names, _COLORS, strict=True)):
         one = dataset.sel(estimator=name)
         places = [j + 0.16 * (i - 1.5) for j in range(len(tails))]
-        middle.bar(places, one["cosine"], 0.15, color=color)
-        right.errorbar(
-            dataset["rate"],
-            one["best"],
-            one["best_error"],
-            color=color,
-            marker="o",
-            markersize=3,
-            capsize=2,
-            label=name,
-        )
+        middle.bar(places, one["cosine"], 0.15, color=color, label=name)
+        if name in dataset["trained"].values:
+            one = dataset.sel(trained=name)
+            right.errorbar(dataset["rate"], one["best"], one["best_error"], color=color, marker="o", markersize=3)
     middle.set_xticks(range(len(tails)), [name.replace(", 2 degrees", "$_2$") for name in tails])
     middle.set_ylim(0, 1.02)
     middle.set_xlabel("rewards")
@@ -54,7 +47,7 @@ def draw(dataset: xarray.Dataset) -> Figure:
     right.set_xlabel(r"learning rate $\eta$")
     right.set_ylabel("expected best of 64 after training")
     panels.letters([left, middle, right])
-    handles, words = right.get_legend_handles_labels()
+    handles, words = middle.get_legend_handles_labels()
     figure.legend(handles, words, loc="outside upper center", ncols=4, frameon=False, fontsize=8.5)
     panels.footnote(figure, "(a) solid: per unit of scale;  dotted: of location")
     return figure

@@ -43,7 +43,6 @@ REPRODUCTION = Reproduction(
         "gains more slowly; it takes a heavy tail or hacked outputs for the true reward to fall again."
     ),
     experiment=best_of_n_tails.run,
-    quick={"draws": 10},
     figures={"best_of_n_tails": figures.best_of_n_tails.draw},
     claims=(
         Claim(
@@ -58,7 +57,6 @@ REPRODUCTION = Reproduction(
             "Heavy tail: at N = 1, 4, 16 and 64, largest difference from 0, 0.676, 0.912 and 0.690",
             _DERIVED,
             number(lambda dataset: _gap(dataset, "heavy tail", _HEAVY), 0.0, 0.02),
-            needs_full=True,
         ),
         Claim(
             "hacked",
@@ -66,7 +64,6 @@ REPRODUCTION = Reproduction(
             "-0.380",
             _DERIVED,
             number(lambda dataset: _gap(dataset, "hacked", _HACKED), 0.0, 0.1),
-            needs_full=True,
         ),
         Claim(
             "peaks",

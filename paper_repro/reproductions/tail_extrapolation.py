@@ -27,7 +27,7 @@ def _prefix(dataset: xarray.Dataset) -> tuple[bool, str]:
 
 
 def _reversed(dataset: xarray.Dataset) -> tuple[bool, str]:
-    share = dataset["reversed"].sel(order=1)
+    share = dataset["reversed"]
     words = ", ".join(f"m = {m}: {float(share.sel(small=m)):.1%}" for m in share["small"].values)
     return bool(share.sel(small=8) > 0.25 and share.sel(small=16) < 0.02), words
 
@@ -49,7 +49,7 @@ def _length(dataset: xarray.Dataset) -> tuple[bool, str]:
 def _tolerated(dataset: xarray.Dataset) -> dict[str, float]:
     """The largest step size after which the best of 64 is within .05 of the largest reward."""
     good = dataset["best"] > float(dataset["best"].max()) - 0.05
-    return {str(name): float(good["rate"][good.sel(estimator=name)].max()) for name in dataset["estimator"].values}
+    return {str(name): float(good["rate"][good.sel(trained=name)].max()) for name in dataset["trained"].values}
 
 
 def _training(dataset: xarray.Dataset) -> tuple[bool, str]:

@@ -182,7 +182,7 @@ def test_figures_are_drawn_without_running_anything():
     tails = synthetic(
         {
             **{name: ("order", "size", "direction") for name in ("slope", "slope_error")},
-            **{name: ("estimator", "rate") for name in ("best", "best_error")},
+            **{name: ("trained", "rate") for name in ("best", "best_error")},
             "cosine": ("tail", "estimator"),
         },
         {
@@ -191,6 +191,7 @@ def test_figures_are_drawn_without_running_anything():
             "direction": ["location", "scale"],
             "tail": ["normal", "t, 2 degrees"],
             "estimator": ["GRPO", "max@32", "TEA", "Prefix-TEA"],
+            "trained": ["GRPO", "TEA"],
             "rate": [0.1, 1.0],
         },
         {"best_of": 64},
