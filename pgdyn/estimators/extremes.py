@@ -85,14 +85,15 @@ def _subset_weights(group: int, k: int, baseline: str | None) -> np.ndarray:
 class BestOfN(Estimator):
     """Best-of-N, exactly: a_i = N E[max(r_i, M)] less its mean, M the best reward of N - 1 further samples.
 
-    The expectation over M is taken by the simulator, who knows policy and rewards; only y_i is sampled.
+    The expectation over M is taken by the simulator, who knows policy and rewards; only y_i is sampled. Of sequences
+    r is the return and M that of further episodes, of which there may be 4096 at most.
 
     Attributes:
         N: samples whose best counts.
         group_size: G, outputs drawn for each prompt and update.
 
     Raises:
-        ValueError: on counts below 1.
+        ValueError: on counts below 1; when run, on a sequence of more episodes.
 
     Example:
         >>> BestOfN(16).group_size

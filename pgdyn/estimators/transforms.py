@@ -147,7 +147,7 @@ class RobustBonus(Transform):
     Attributes:
         delta: radius of the ball, at least 0.
         where: the argmax over the sampled "group", before an estimator compares within it, or over all outputs of the
-            "policy", which only a simulator knows.
+            "policy", which only a simulator knows (of sequences over at most 4096 episodes).
 
     Raises:
         ValueError: on an unknown option, or a negative delta.
