@@ -17,9 +17,13 @@ from typing import TYPE_CHECKING, Any
 
 from pgdyn import validate
 from pgdyn.metrics.intervals import Interval
-from pgdyn.scores import files, kinds
-from pgdyn.scores.judge import Judgement, Settings, judge
+from pgdyn.scores import files
+from pgdyn.scores.columns import is_text
+from pgdyn.scores.judge import judge
+from pgdyn.scores.judgement import Judgement, Settings
+from pgdyn.scores.kinds import recognize
 from pgdyn.scores.means import share_means
+from pgdyn.scores.rows import KINDS, Rows
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -154,10 +158,10 @@ def evaluate(
     given = dict(columns or {})
     ours = (models,) if isinstance(models, str) else tuple(models)
     taken, bad, notes = {}, {}, []
-    read: list[tuple[str, kinds.Rows]] = []
+    read: list[tuple[str, Rows]] = []
     found: list[tuple[str, str, Judgement]] = []
     for name, table in _tables(scores, given):
-        reading = kinds.recognize(table, given, ours)
+        reading = recognize(table, given, ours)
         taken[name] = f"{table.form}, {reading.taken_for}"
         if reading.bad:
             place = min(reading.bad)
@@ -178,7 +182,7 @@ def evaluate(
 
 def _tables(scores: Any, columns: Mapping[str, str]) -> Iterator[tuple[str, files.Table]]:
     def text(name: str) -> bool:
-        return kinds.is_text(name, columns)
+        return is_text(name, columns)
 
     if isinstance(scores, str | os.PathLike):
         scores = [scores]
@@ -207,7 +211,7 @@ def _merged(found: list[tuple[str, str, Judgement]]) -> tuple[dict[str, Judgemen
     merged: dict[str, Judgement] = {}
     homes: dict[str, dict[str, str]] = {}
     notes = []
-    for model, name, one in sorted(found, key=lambda entry: (order.index(entry[0]), kinds.KINDS.index(entry[2].kind))):
+    for model, name, one in sorted(found, key=lambda entry: (order.index(entry[0]), KINDS.index(entry[2].kind))):
         there = merged.get(model)
         if there is None:
             merged[model], homes[model] = one, {one.kind: name}

@@ -13,7 +13,7 @@ from experiments import score_files
 from pgdyn import metrics
 from pgdyn.cli import main
 from pgdyn.metrics import benchmarks
-from pgdyn.scores import judge as judging
+from pgdyn.scores import judge_responses as judging
 
 NAMES = ("accuracy", "harm_aware_accuracy", "weighted_accuracy", "weighted_harm_aware_accuracy")
 POLICY, TRUTH = (0.05, 0.5, 0.15, 0.15, 0.15), (1, 0.8, -1, -1, -1)
@@ -145,6 +145,24 @@ def test_rewardbench_1(sample):
     assert metrics.rewardbench(table["subset"], table["scores_chosen"], table["scores_rejected"]) == pytest.approx(
         {name: value for name, value in found.items() if name.startswith("rewardbench")}
     )
+
+
+def test_rewardbench_1_without_scores(sample):
+    """Results alone, as of judges that compare two responses: the accuracies of the scores, and no other metric."""
+    table = json.loads(next(p for p in sample if p.name == "rewardbench_careful.json").read_text())
+    bare = {key: value for key, value in table.items() if not key.startswith("scores_")}
+    found, full = pgdyn.evaluate(bare), pgdyn.evaluate(table)
+    (model,) = found.models
+    want = {key: one for key, one in values(full, "careful").items() if key in found.models[model]}
+    assert values(found, model) == pytest.approx(want, rel=1e-12)
+    assert {*found.models[model]} == {"accuracy", *(key for key in full.models["careful"] if "rewardbench" in key)}
+    assert found.left_out[model]["harm_aware_accuracy"].startswith("the scores of the responses are missing")
+    assert found.files["scores"].endswith("RewardBench v1 scores without scores (results: results)")
+    errors = found.judgements[model].errors
+    assert errors == {"right": sum(table["results"]), "wrong": len(table["results"]) - sum(table["results"])}
+    half = pgdyn.evaluate({"subset": ["hep-go"] * 4, "results": [1, 0, 0.5, 2]}, skip_bad=True)
+    assert values(half, "scores") == {"accuracy": 0.5, "rewardbench": 0.5, "rewardbench_reasoning": 0.5}
+    assert "row 4: results: 2 does not lie between 0 and 1" in half.bad["scores"]
 
 
 def test_rewardbench_2(sample):

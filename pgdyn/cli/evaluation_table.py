@@ -8,7 +8,7 @@ from rich.console import Console
 
 from pgdyn.cli import tables
 from pgdyn.evaluate import Evaluation
-from pgdyn.scores.judge import ESCAPES, HARMFUL, HARMLESS, WHY, WRONG
+from pgdyn.scores.judgement import ESCAPES, HARMFUL, HARMLESS, WHY, WRONG
 
 _SIDE_BY_SIDE = 4  # reward models in one table
 _TEXT = 60

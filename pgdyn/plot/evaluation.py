@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 from pgdyn.plot import palette
 
 if TYPE_CHECKING:
-    from pgdyn.scores.judge import Judgement
+    from pgdyn.scores.judgement import Judgement
 
 _PANELS = (
     ("pairs", ("accuracy", "weighted_accuracy", "harm_aware_accuracy", "weighted_harm_aware_accuracy")),

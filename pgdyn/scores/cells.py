@@ -121,3 +121,49 @@ def is_numeric(column: Column, *, most: bool = True) -> bool:
         if seen == _LOOKED_AT:
             break
     return 2 * numbers > seen if most and seen else numbers > 0
+
+
+def log_probabilities(sieve: Sieve, name: str) -> np.ndarray:
+    """[rows], the column as log-probabilities; a row whose cell is above 0, but for rounding, is bad.
+
+    Example:
+        >>> from pgdyn.scores.files import of_columns
+        >>> sieve = Sieve(of_columns({"logp": [-1.0, 0.5]}, lambda name: False))
+        >>> log_probabilities(sieve, "logp")[0], sieve.bad
+        (np.float64(-1.0), {2: 'logp: 0.5 is above 0, which no log-probability is'})
+    """
+    values = sieve.numbers(name)
+    above = np.flatnonzero(values > 1e-6)
+    sieve.reject(above, [f"{name}: {values[i]:g} is above 0, which no log-probability is" for i in above])
+    return np.minimum(values, 0.0)
+
+
+def is_prompt_id(ids: list[str], codes: np.ndarray) -> bool:
+    """Whether ids and prompts are one to one and there twice or more on average: then the id is the prompt's.
+
+    Example:
+        >>> is_prompt_id(["a", "a", "b", "b"], np.array([0, 0, 1, 1])), is_prompt_id(["a", "b"], np.array([0, 0]))
+        (True, False)
+    """
+    both = {*zip(ids, codes.tolist(), strict=True)}
+    return len(both) == len({*ids}) == len({*codes.tolist()}) <= len(ids) / 2
+
+
+def reject_twice(sieve: Sieve, columns: list[Any], words: str) -> None:
+    """Notes as bad the rows whose cells of all columns were there before; a column may be None.
+
+    Example:
+        >>> from pgdyn.scores.files import of_columns
+        >>> sieve = Sieve(of_columns({"id": ["a", "a"]}, lambda name: True))
+        >>> reject_twice(sieve, [["a", "a"], None], "the id {} is there twice")
+        >>> sieve.bad
+        {2: "the id 'a' is there twice"}
+    """
+    seen: set[Any] = set()
+    twice = []
+    for i, row in enumerate(zip(*(column for column in columns if column is not None), strict=True)):
+        if row in seen:
+            twice.append(i)
+        seen.add(row)
+    first = columns[0]
+    sieve.reject(twice, [words.format(repr(first[i])[:60]) for i in twice])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pgdyn.scores.kinds import PAIRS, RESPONSES, Rows
+from pgdyn.scores.rows import PAIRS, RESPONSES, Rows
 
 
 def share_means(tables: list[Rows]) -> list[str]:

@@ -42,9 +42,9 @@ MUTANTS = (
         "self.rejected <= np.fmax(self.chosen",
         _EVALUATE,
     ),
-    Mutant("pgdyn/scores/judge.py", "shift = float(np.exp(", "shift = 1.0 + 0 * float(np.exp(", _EVALUATE),
+    Mutant("pgdyn/scores/tally.py", "shift = float(np.exp(", "shift = 1.0 + 0 * float(np.exp(", _EVALUATE),
     Mutant(
-        "pgdyn/scores/judge.py",
+        "pgdyn/scores/tally.py",
         "never = wrong & (items.rejected < mean)",
         "never = wrong & (items.rejected > mean)",
         _EVALUATE,
