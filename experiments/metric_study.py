@@ -12,13 +12,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import jax
 import numpy as np
 import xarray
 
 from experiments import reward_models
 from experiments.controlled_problems import labels as words
 from experiments.made_by import recorded
-from pgdyn import Objective, flow_many
+from pgdyn import Objective, ascend_sampled_many, flow_many
+from pgdyn.estimators import RLOO, KLPenalty, Whiten, compose
 from pgdyn.metrics import forecast, spearman
 from pgdyn.metrics.exact import draw
 from pgdyn.metrics.items import ordered_pairs
@@ -44,7 +46,7 @@ def run(
     gain: float = 0.7,
     sampled: int = 8,
     steps: int = 400,
-    resamples: int = 400,
+    resamples: int = 200,
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> xarray.Dataset:
@@ -89,7 +91,7 @@ def run(
             measured = full_metrics(truth, scores, policy), sparse_metrics(truth, scores, policy, rng)
             values[i, j] = np.concatenate(measured, axis=1).reshape(*shape[2:], -1)
             part = unit.reshape(*shape[2:], prompts, outputs)[:, :sampled].reshape(-1, prompts, outputs)
-            rloo[i, j] = by_rloo(start, truth, part, steps, time, rng).reshape(len(families), sampled)
+            rloo[i, j] = by_rloo(start, truth, part, steps, time, int(rng.integers(2**31))).reshape(len(families), -1)
             for found, judged in zip((ahead, held), forecasts(truth, part, policy, rng), strict=True):
                 found[i, j] = judged.reshape(len(families), sampled)
             done += 1
@@ -221,39 +223,23 @@ def _epic(truth: np.ndarray, scores: np.ndarray, cover: np.ndarray) -> np.ndarra
 
 
 def by_rloo(
-    start: reward_models.Start,
-    truth: np.ndarray,
-    scores: np.ndarray,
-    steps: int,
-    time: float,
-    rng: np.random.Generator,
-    group: int = 4,
+    start: reward_models.Start, truth: np.ndarray, scores: np.ndarray, steps: int, time: float, seed: int
 ) -> np.ndarray:
-    """The gain [M] by RLOO: k = 4, rewards whitened over the batch (ddof 1), KL in the reward as the log-ratio.
+    """The gain [M] by RLOO as the paper runs it: k = 4, rewards whitened over the batch with their mean put back, and
+    the KL taken off them as the log-ratio.
 
-    The learning rate makes `steps` updates as long as the flow.
+    The learning rate makes `steps` updates as long as the flow. Every model has random numbers of its own.
     """
-    count, prompts, outputs = scores.shape
-    theta = np.broadcast_to(start.params, (count, *start.params.shape)).copy()
-    initial = np.log(start.policy)
-    at = np.arange(count)[:, None, None], np.arange(prompts)[None, :, None]
-    for _ in range(steps):
-        logp = start.log_policy(theta)
-        upto = np.cumsum(np.exp(logp), axis=2)
-        place = rng.random((count, prompts, group, 1))
-        seen = np.minimum(np.sum(place >= upto[:, :, None, :], axis=3), outputs - 1)
-        reward = np.take_along_axis(scores, seen, axis=2)
-        mean = reward.mean(axis=(1, 2), keepdims=True)
-        # Whitened, the mean put back: what the paper's program does before it subtracts the KL.
-        reward = (reward - mean) / np.sqrt(reward.var(axis=(1, 2), ddof=1, keepdims=True) + 1e-8) + mean
-        reward = reward - KL * np.take_along_axis(logp - initial, seen, axis=2)
-        advantage = (reward - reward.mean(axis=2, keepdims=True)) * group / (group - 1)
-        weight = np.zeros(logp.shape)
-        np.add.at(weight, (*at, seen), advantage / group / prompts)
-        theta += time / steps * start.gradient(theta, weight)
+    problem = start.problem(truth, scores[0])
+    ends = ascend_sampled_many(
+        problem.with_proxy(start.rewards(scores)),
+        steps,
+        jax.random.split(jax.random.key(seed), (len(scores), 1)),
+        estimator=compose(RLOO(4), Whiten(keep_mean=True), KLPenalty("k1", weight=KL)),
+        learning_rate=time / steps,
+    )
     first = np.mean(np.sum(start.policy * truth, axis=1))
-    end = np.mean(np.sum(np.exp(start.log_policy(theta)) * truth, axis=2), axis=1)
-    return (end - first) / (np.mean(truth.max(axis=1)) - first)
+    return (np.asarray(ends.true_value)[:, 0] - first) / (np.mean(truth.max(axis=1)) - first)
 
 
 def forecasts(
@@ -276,7 +262,7 @@ def forecasts(
 
 def correlations(metric: np.ndarray, outcome: np.ndarray) -> np.ndarray:
     """Spearman along the last axis; 0 where a metric tells no models apart."""
-    return np.nan_to_num(spearman(metric, np.broadcast_to(outcome, metric.shape)))
+    return np.nan_to_num(spearman(metric, outcome))
 
 
 def intervals(

@@ -107,21 +107,6 @@ class Start:
             first, width = first + width, 2 * width
         return total
 
-    def gradient(self, theta: np.ndarray, weight: np.ndarray) -> np.ndarray:
-        """d/dtheta of sum weight * log pi, weight [M, P, K]."""
-        if not self.sequences:
-            policy = np.exp(self.log_policy(theta))
-            push = weight - policy * weight.sum(axis=2, keepdims=True)
-            return push if self.features is None else np.einsum("pkd,mpk->md", self.features, push)
-        # What a prefix gets is what its whole outputs get together.
-        levels, now = [], weight
-        while now.shape[2] > 1:
-            pairs = now.reshape(*now.shape[:2], -1, 2)
-            levels.append(pairs)
-            now = pairs.sum(axis=3)
-        chosen = np.concatenate(levels[::-1], axis=2)
-        return chosen - np.exp(_log_softmax(theta)) * chosen.sum(axis=3, keepdims=True)
-
 
 def start_of(kind: str, prompts: int, outputs: int, rng: np.random.Generator) -> Start:
     """An initial policy of one kind; "sequences" are of binary tokens and need a power of two of outputs.

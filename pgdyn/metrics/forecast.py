@@ -28,6 +28,7 @@ from pgdyn import validate
 
 _FINENESS, _DECADES = 12, (-4, 7)  # points of the path for each power of ten of a, in units of the prompt's scale
 _BLOCK = 2**22  # numbers held at once
+_LEAST = -700.0  # of the log of a w: below it, 1 / w would overflow
 
 
 @dataclasses.dataclass(frozen=True)
@@ -180,26 +181,27 @@ def _heights(
 ) -> tuple[np.ndarray, np.ndarray]:
     """w, [P, G, K], infinite for padding, and b, [P, G]: the sum of log w is what it was.
 
-    The unknown is x, the log of the lowest w: the sum of log(e^x + gap) increases in x, is at least K x, and is solved
-    by Newton's method inside a bracket. Heights are built from the gaps, so that the lowest keeps all of its digits.
+    The unknown is x, the log of the lowest w: the sum of log(e^x + gap) is convex in x and rises at least as fast as x.
+    Newton's method begins where the other w would be as large as they can, below the root, steps over it, and comes
+    back to it without a bracket. Heights are built from the gaps, so that the lowest keeps all of its digits.
     """
-    mask = here[:, None, :]
-    lines = np.where(mask, inverse[:, None, :] - slope[:, :, None] * scores[:, None, :], np.inf)
-    lowest = lines.min(axis=2)
-    gaps = np.where(mask, lines - lowest[:, :, None], np.inf)
-    target = np.sum(np.where(here, np.log(np.where(here, inverse, 1.0)), 0.0), axis=1)[:, None]
-    low = np.full(lowest.shape, -700.0)
-    high = target / here.sum(axis=1)[:, None] + np.zeros(lowest.shape)
-    x = high
+    mask, full = here[:, None, :], bool(here.all())
+    lines = inverse[:, None, :] - slope[:, :, None] * scores[:, None, :]
+    lowest = (lines if full else np.where(mask, lines, np.inf)).min(axis=2)
+    gaps = lines - lowest[:, :, None] if full else np.where(mask, lines - lowest[:, :, None], np.inf)
+
+    def logs(heights: np.ndarray) -> np.ndarray:
+        return np.sum(np.log(heights if full else np.where(mask, heights, 1.0)), axis=2)
+
+    target = np.sum(np.log(np.where(here, inverse, 1.0)), axis=1)[:, None]
+    most = np.broadcast_to(target / here.sum(axis=1)[:, None], lowest.shape)
+    x = np.maximum(target - (logs(np.exp(most)[:, :, None] + gaps) - most), _LEAST)
     for _ in range(100):
         heights = np.exp(x)[:, :, None] + gaps
-        total = np.sum(np.where(mask, np.log(heights), 0.0), axis=2) - target
-        low, high = np.where(total < 0, x, low), np.where(total < 0, high, x)
-        new = x - total / (np.exp(x) * np.sum(1 / heights, axis=2))
-        new = np.where((new > low) & (new < high), new, np.where(total == 0, x, 0.5 * (low + high)))
-        done = np.max(np.abs(new - x)) < 1e-13 * max(1.0, float(np.max(np.abs(new))))
-        x = new
-        if done:
+        before, slant = x, np.exp(x) * np.sum(1 / heights, axis=2)
+        x = np.clip(x - (logs(heights) - target) / slant, _LEAST, most)
+        # The next error is about the square of this step.
+        if np.max(np.abs(x - before)) < 1e-8 * max(1.0, float(np.max(np.abs(x)))):
             break
     return np.exp(x)[:, :, None] + gaps, np.exp(x) - lowest
 
@@ -228,6 +230,8 @@ def _stop(
     paths: _Paths, scores: np.ndarray, start: np.ndarray, kl: float | None, time: float | None
 ) -> tuple[float, bool]:
     """The log of the time at which the mean KL is met; the end of the paths where it never is."""
+    from scipy.optimize import brentq
+
     if kl is None:
         assert time is not None
         return float(np.log(time)), True
@@ -238,10 +242,10 @@ def _stop(
     low, high = float(paths.log_time.min()), float(paths.log_time[:, -1].max())
     if mean(high) < kl:
         return high, False
-    while high - low > 1e-6:
-        middle = 0.5 * (low + high)
-        low, high = (middle, high) if mean(middle) < kl else (low, middle)
-    return high, True
+    if mean(low) >= kl:
+        return low, True
+    # The KL grows about as a power of time, so that its log is the straighter function.
+    return float(brentq(lambda log_time: np.log(mean(log_time) / kl), low, high, xtol=1e-7)), True
 
 
 def _at(paths: _Paths, log_time: float) -> np.ndarray:
