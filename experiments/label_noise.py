@@ -4,14 +4,11 @@ All runs: P prompts of K outputs with linear rewards, a tabular policy, flows to
 by their standard deviation under the initial policy.
 
 (a) Accuracy paradox: Bradley-Terry reward models after t steps of gradient descent on labels; accuracy, reward variance
-and the
-    true value after training, for policies that are small (few shared features) and large (tabular).
+    and the true value after training.
 (b) Clean and noisy benchmarks: reward models of many sizes of error are ranked by their accuracy on noisy and on clean
-pairs of
-    few prompts, and both rankings are held against the true value after training (CHH-RLHF).
+    pairs of few prompts, and both rankings are held against the true value after training (CHH-RLHF).
 (c) Cleaning (Secrets II): a quarter of the labels flipped; plain, flipped back by strength, with adaptive margins,
-both, and the
-    clean labels.
+    both, and the clean labels; and fits to each fifth of the labels by strength alone.
 (d) Fusion over contexts on a circle: noise against smoothing, by the width of the kernel.
 """
 
@@ -28,6 +25,7 @@ from pgdyn.metrics import best_of_n_value, spearman
 from pgdyn.metrics.exact import one_vs_many
 
 WAYS = ("plain", "flip", "margin", "flip and margin", "clean labels")
+FIFTHS = 5
 FITS = (0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
 
@@ -62,12 +60,15 @@ def run(
     Returns:
         (a) `accuracy`, `variance`, `value` [scaling, step, seed]; (b) `clean_accuracy`, `noisy_accuracy`, `model_value`
         [model], `rank_correlation` [benchmark], and for the same models the best-of-64 value with `pairwise` and
-        `reciprocal_rank`; (c) `auc` and `low_fifth` [seed], `test_accuracy` and `cleaned_value` [way, seed]; (d)
+        `reciprocal_rank`; (c) `auc`, `low_fifth` (its flipped part) and `negative` (the part of labels of negative
+        strength) [seed], `test_accuracy` and `cleaned_value` [way, seed], `fifth_accuracy` and `fifth_value` [fifth,
+        seed], the lowest first; (d)
         `fused_value` [width, seed], `noise_left` [width].
     """
     rng = np.random.default_rng(seed)
     paradox = [_paradox(prompts, outputs, pairs, tau, rng) for _ in range(seeds)]
     made = [_cleaning(prompts, outputs, pairs, flip, tau, rng) for _ in range(seeds)]
+    signs, ways, fifths = (np.stack([one[i] for one in made], axis=-1) for i in range(3))
     bench = _benchmarks(models, prompts, outputs, benchmark, flip, tau, rng)
     kernels = np.geomspace(0.02, 2.0, widths)
     fused = [_fusion(kernels, rng) for _ in range(seeds)]
@@ -77,10 +78,11 @@ def run(
             "accuracy": (("step", "seed"), stack[0]),
             "variance": (("step", "seed"), stack[1]),
             "value": (("scaling", "step", "seed"), stack[2]),
-            "auc": ("seed", np.array([one[0] for one in made])),
-            "low_fifth": ("seed", np.array([one[1] for one in made])),
-            "test_accuracy": (("way", "seed"), np.stack([one[2] for one in made], axis=1)),
-            "cleaned_value": (("way", "seed"), np.stack([one[3] for one in made], axis=1)),
+            **{name: ("seed", column) for name, column in zip(("auc", "low_fifth", "negative"), signs, strict=True)},
+            "test_accuracy": (("way", "seed"), ways[0]),
+            "cleaned_value": (("way", "seed"), ways[1]),
+            "fifth_accuracy": (("fifth", "seed"), fifths[0]),
+            "fifth_value": (("fifth", "seed"), fifths[1]),
             "fused_value": (("width", "seed"), np.stack([one[0] for one in fused], axis=1)),
             "noise_left": ("width", fused[0][1]),
             **{name: ("model", column) for name, column in bench.items()},
@@ -100,6 +102,7 @@ def run(
             "step": list(FITS),
             "scaling": words(["raw", "normalised"]),
             "way": words(WAYS),
+            "fifth": list(range(1, FIFTHS + 1)),
             "width": kernels,
             "benchmark": words(["noisy", "clean"]),
             "ranking": words(["pairwise", "reciprocal rank"]),
@@ -118,8 +121,14 @@ def _problem(
     return features, truth, policy / policy.sum(axis=1, keepdims=True)
 
 
-def _values(truth: np.ndarray, policy: np.ndarray, scores: np.ndarray, tau: float) -> np.ndarray:
-    """[M], the true value after training, as a fraction of the best possible gain."""
+def gains(truth: np.ndarray, policy: np.ndarray, scores: np.ndarray, tau: float) -> np.ndarray:
+    """[M], the true value gained by flows on M scores [M, P, K] to time `tau` for each prompt, over the best gain.
+
+    Example:
+        >>> truth = np.eye(2)
+        >>> gains(truth, np.full((2, 2), 0.5), np.stack([truth, -truth]), 1e4).round(2).tolist()
+        [1.0, -1.0]
+    """
     problem = Problem.tabular(policy, truth)
     ends = flow_many(problem.with_proxy(scores), tau * len(truth), rtol=1e-5, atol=1e-7)
     first = np.mean(np.sum(policy * truth, axis=1))
@@ -146,7 +155,7 @@ def _paradox(prompts: int, outputs: int, pairs: int, tau: float, rng: np.random.
         theta = theta + 0.03 * (1 / (1 + np.exp(rows @ theta))) @ rows / len(rows)
     scores = np.stack(kept)
     # The untrained model says nothing; its normalised rewards stay at zero.
-    both = np.stack([_values(truth, policy, one, tau) for one in (scores, standardised(scores, policy))])
+    both = np.stack([gains(truth, policy, one, tau) for one in (scores, standardised(scores, policy))])
     mean = np.sum(policy * scores, axis=2, keepdims=True)
     variance = np.mean(np.sum(policy * (scores - mean) ** 2, axis=2), axis=1)
     return _accuracy(test, scores), variance, both
@@ -166,7 +175,7 @@ def _benchmarks(
     return {
         "clean_accuracy": _accuracy(clean, scores),
         "noisy_accuracy": _accuracy(noisy, scores),
-        "model_value": _values(truth, policy, standardised(scores, policy), tau),
+        "model_value": gains(truth, policy, standardised(scores, policy), tau),
         "pairwise": _accuracy(everything, scores),
         "reciprocal_rank": np.array([np.mean(1 / np.asarray(one)) for one in rank]),
         "best_of_64": np.array([float(best_of_n_value(truth, one, policy, 64)) for one in scores]),
@@ -175,7 +184,8 @@ def _benchmarks(
 
 def _cleaning(
     prompts: int, outputs: int, pairs: int, flip: float, tau: float, rng: np.random.Generator
-) -> tuple[float, float, np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """AUC, flipped part of the lowest fifth and part of negative strength; accuracy and gain by way; and by fifth."""
     features, truth, policy = _problem(prompts, outputs, rng)
     given = labels.preferences(truth, pairs, rng, sharpness=np.inf, flip=flip)
     assert given.wrong is not None
@@ -193,8 +203,14 @@ def _cleaning(
     )
     scores = np.stack([labels.fit(one, features=features, ridge=1e-4).reward for one in ways])
     test = labels.preferences(truth, 4000, rng, sharpness=np.inf)
-    value = _values(truth, policy, standardised(scores, policy), tau)
-    return float(auc), float(lowest), _accuracy(test, scores), value
+    value = gains(truth, policy, standardised(scores, policy), tau)
+    fifths = np.array_split(np.argsort(strength), FIFTHS)
+    alone = np.stack([labels.fit(given.take(rows), features=features, ridge=1e-4).reward for rows in fifths])
+    return (
+        np.array([auc, lowest, np.mean(strength < 0)]),
+        np.stack([_accuracy(test, scores), value]),
+        np.stack([_accuracy(test, alone), gains(truth, policy, standardised(alone, policy), tau)]),
+    )
 
 
 def _fusion(
@@ -213,4 +229,4 @@ def _fusion(
     ]
     policy = np.full(truth.shape, 1 / outputs)
     fused = np.stack([weight @ scores for weight in weights])
-    return _values(truth, policy, fused, 30.0), np.array([np.mean(np.sum(weight**2, axis=1)) for weight in weights])
+    return gains(truth, policy, fused, 30.0), np.array([np.mean(np.sum(weight**2, axis=1)) for weight in weights])

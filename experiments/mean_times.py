@@ -50,6 +50,19 @@ def hitting_times(
     Returns:
         [N]; inf for never.
     """
+    return hits(problem, starts, target, objective, rtol=rtol, most=most)[0]
+
+
+def hits(
+    problem: Problem,
+    starts: np.ndarray,
+    target: float,
+    objective: Objective | None = None,
+    *,
+    rtol: float = 1e-6,
+    most: int = 4000,
+) -> tuple[np.ndarray, np.ndarray]:
+    """As `hitting_times`, and the parameters [N, *params] at these times; those of the end where it never arrives."""
     chosen = choose_objective(objective, "hitting_times")
     if chosen.kl is not None:
         raise ValueError("a KL term has a reference of its own in every flow; use flow_many")
@@ -77,12 +90,12 @@ def _march(
     target: float,
     rtol: float,
     most: int,
-) -> np.ndarray:
+) -> tuple[np.ndarray, np.ndarray]:
     """Every flow has steps of its own; all are stepped together, so that each shape is compiled once."""
     wide = (slice(None), *(None,) * (x.ndim - 1))
     t, first = np.zeros(len(x)), field(x)
     step = 0.1 / (1 + np.abs(first).reshape(len(x), -1).max(axis=1))
-    hits, before = np.full(len(x), np.inf), value(x)
+    hits, before, found = np.full(len(x), np.inf), value(x), x.copy()
     hits[before >= target] = 0.0
     for _ in range(most):
         running = np.isinf(hits)
@@ -99,11 +112,13 @@ def _march(
         after = value(new)
         crossed = good & (after >= target)
         for i in np.flatnonzero(crossed):
-            hits[i] = t[i] + step[i] * _crossing(x[i], new[i], slopes[0][i], slopes[-1][i], step[i], value, target)
+            part, found[i] = _crossing(x[i], new[i], slopes[0][i], slopes[-1][i], step[i], value, target)
+            hits[i] = t[i] + step[i] * part
         t, before = np.where(good, t + step, t), np.where(good, after, before)
         x, first = np.where(good[wide], new, x), np.where(good[wide], slopes[-1], first)
         step = step * np.clip(0.9 * np.maximum(size, 1e-12) ** -0.2, 0.2, 5.0)
-    return hits
+        found[np.isinf(hits)] = x[np.isinf(hits)]
+    return hits, found
 
 
 def _crossing(
@@ -114,9 +129,12 @@ def _crossing(
     step: float,
     value: Callable[[np.ndarray], np.ndarray],
     target: float,
-) -> float:
-    """The part of a step after which a cubic between its ends reaches the target, by bisection on 33 points at once."""
+) -> tuple[float, np.ndarray]:
+    """The part of a step after which a cubic between its ends reaches the target, by bisection on 33 points at once,
+    and the cubic there.
+    """
     low, high = 0.0, 1.0
+    end = new
     shape = (-1, *(1,) * x.ndim)
     for _ in range(4):
         s = np.linspace(low, high, 33).reshape(shape)
@@ -125,5 +143,5 @@ def _crossing(
         above = value(cubic) >= target
         above[-1] = True
         at = int(np.argmax(above))
-        low, high = float(s[max(at - 1, 0)].item()), float(s[at].item())
-    return high
+        low, high, end = float(s[max(at - 1, 0)].item()), float(s[at].item()), cubic[at]
+    return high, end

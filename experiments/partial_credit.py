@@ -4,7 +4,8 @@ Tabular (theory C3): one output solves the task (probability f), one meets half 
 the mean field of GRPO for groups of several sizes. On the line where half success first gains, partial credit still
 wins: for small f, ln f grows at the rate 2 f with partial and 3 f/2 with binary credit, which gives times in the ratio
 3/4. Compositional (theory C4): two constraints with one logit each.
-Adaptive credit is partial until full success has some probability, and binary from then on.
+Adaptive credit is partial until full success has some probability, and binary from then on; withdrawn credit is partial
+until an output that earns part of it is the mode, and binary from then on.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import xarray
 
 from experiments.made_by import recorded
 from experiments.mean_times import hitting_times
+from experiments.withdrawn_credit import withdrawn_times
 from pgdyn import Problem, ascend, flow, validate
 from pgdyn.estimators import GRPO, mean_field
 from pgdyn.theory.partial_credit import TARGET
@@ -56,11 +58,12 @@ def run(
         saves: points of each trajectory.
 
     Returns:
-        Along "half" and "full": `flow_ratio`, `adaptive_ratio` (over binary) and, along "group" too, `grpo_ratio`; nan
-        where the two probabilities leave nothing. Along "first" and "second": `compositional_ratio`,
-        `compositional_adaptive`. Along "factor" and "edge": `edge_ratio`, where g is a multiple of that on the line
-        where half success first gains. Along "mark": `law_ratio` and its `law_expected`. Along "point", "credit" and
-        "time": `success`. Scalars `toy_partial`, `toy_binary`: updates of exact ascent at learning rate .1.
+        Along "half" and "full": `flow_ratio`, `adaptive_ratio`, `withdrawn_ratio` (over binary) and, along "group"
+        too, `grpo_ratio`; nan where the two probabilities leave nothing. Along "first" and "second":
+        `compositional_ratio`, `compositional_adaptive`, `compositional_withdrawn`. Along "factor" and "edge":
+        `edge_ratio`, where g is a multiple of that on the line where half success first gains. Along "mark":
+        `law_ratio` and its `law_expected`. Along "point", "credit" and "time": `success`. Scalars `toy_partial`,
+        `toy_binary`: updates of exact ascent at learning rate .1.
 
     Raises:
         ValueError: naming the setting that is wrong.
@@ -80,8 +83,10 @@ def run(
         return found.reshape(len(g), len(f))
 
     binary = hitting_times(WHOLE, starts, TARGET)
-    ratio = hitting_times(PARTLY, starts, TARGET) / binary
+    partial = hitting_times(PARTLY, starts, TARGET)
+    ratio = partial / binary
     mapped = starts[: ends[0]]
+    withdrawn = withdrawn_times(PARTLY, WHOLE, mapped, partial[: ends[0]], TARGET, [1]) / binary[: ends[0]]
     adaptive = hitting_times(PARTLY, mapped, TARGET, AdaptiveCredit(threshold)) / binary[: ends[0]]
     grpo = []
     for size in groups:
@@ -89,26 +94,23 @@ def run(
         grpo.append(spread(times[0] / times[1]))
     s = np.geomspace(1e-3, 0.5, each)
     pairs = np.stack(np.meshgrid(s, s, indexing="ij"), axis=-1).reshape(-1, 2)
-    composed, composed_adaptive = _compositional(pairs, threshold)
+    composed = [one.reshape(len(s), len(s)) for one in _compositional(pairs, threshold)]
     _, marks, edge = np.split(ratio, ends)
     toy = _toy()
-    axes = {"first": (len(s), len(s))}
-    map_dims = ("half", "full")
+    map_dims, pair_dims = ("half", "full"), ("first", "second")
     return xarray.Dataset(
         {
             "flow_ratio": (map_dims, spread(ratio), _described("time with partial credit over binary, flow")),
             "adaptive_ratio": (map_dims, spread(adaptive), _described("time with adaptive credit over binary")),
+            "withdrawn_ratio": (map_dims, spread(withdrawn), _described("time with withdrawn credit over binary")),
             "grpo_ratio": (
                 ("group", *map_dims),
                 np.stack(grpo),
                 _described("partial over binary, GRPO"),
             ),
-            "compositional_ratio": (("first", "second"), composed.reshape(axes["first"]), _described("the same, flow")),
-            "compositional_adaptive": (
-                ("first", "second"),
-                composed_adaptive.reshape(axes["first"]),
-                _described("time with adaptive credit over binary"),
-            ),
+            "compositional_ratio": (pair_dims, composed[0], _described("the same, flow")),
+            "compositional_adaptive": (pair_dims, composed[1], _described("time with adaptive credit over binary")),
+            "compositional_withdrawn": (pair_dims, composed[2], _described("time with withdrawn credit over binary")),
             "edge_ratio": (
                 ("factor", "edge"),
                 edge.reshape(len(BEYOND), len(EDGE)),
@@ -156,14 +158,18 @@ def _tabular(cells: np.ndarray) -> np.ndarray:
     return np.log(np.concatenate([cells, np.repeat(rest, NONE, axis=1)], axis=1))[:, None]
 
 
-def _compositional(pairs: np.ndarray, threshold: float) -> tuple[np.ndarray, np.ndarray]:
+def _compositional(pairs: np.ndarray, threshold: float) -> list[np.ndarray]:
+    """Partial, adaptive and withdrawn credit, each over binary."""
     partly, wholly = (
         constraints([0.5, 0.5], credit, representation="compositional") for credit in (Partial(), Binary())
     )
     starts = np.log(pairs) - np.log1p(-pairs)
     binary = hitting_times(wholly, starts, TARGET)
-    times = [hitting_times(partly, starts, TARGET, objective) for objective in (None, AdaptiveCredit(threshold))]
-    return times[0] / binary, times[1] / binary
+    partial, adaptive = (
+        hitting_times(partly, starts, TARGET, objective) for objective in (None, AdaptiveCredit(threshold))
+    )
+    withdrawn = withdrawn_times(partly, wholly, starts, partial, TARGET, [1, 2])
+    return [times / binary for times in (partial, adaptive, withdrawn)]
 
 
 def _paths(threshold: float, saves: int) -> dict[str, Any]:

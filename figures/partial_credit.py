@@ -25,9 +25,10 @@ _MARKS = ("A", "B", "C", "D")
 
 @style.styled
 def draw_maps(dataset: xarray.Dataset) -> Figure:
-    """The maps of `experiments.partial_credit.run`: flow, GRPO of every group size, adaptive credit."""
+    """The maps of `experiments.partial_credit.run`: flow, adaptive and withdrawn credit, GRPO of every group size."""
     groups = dataset["group"].values
     maps = [("flow", dataset["flow_ratio"]), ("flow, adaptive", dataset["adaptive_ratio"])]
+    maps += [("flow, withdrawn", dataset["withdrawn_ratio"])]
     maps += [(f"GRPO, G = {size}", dataset["grpo_ratio"].sel(group=size)) for size in groups]
     figure = Figure(figsize=(style.WIDTH, 4.9), layout="constrained")
     axes = figure.subplots(2, 3, sharex=True, sharey=True)
@@ -44,10 +45,10 @@ def draw_maps(dataset: xarray.Dataset) -> Figure:
         axes.flat[0].annotate(letter, (f, g), (4, 3), textcoords="offset points", size=8, path_effects=labels.HALO)
     for panel in (axes[0, 0], axes[1, 0]):
         panel.set_ylabel("probability of half credit, $g$")
-    for panel in (axes[1, 0], axes[1, 1], axes[0, 2]):
+    for panel in axes[1]:
         panel.set_xlabel("probability of full credit, $f$")
         panel.tick_params(labelbottom=True)
-    _bar(figure, mesh, axes, 0, 4, "time with partial or adaptive / with binary credit")
+    _bar(figure, mesh, axes, 0, 4, "time with partial, adaptive or withdrawn / with binary credit")
     note = "solid: 5 % slower than binary;  dashed: left of it half success first gains on full success (theory C3)"
     panels.footnote(figure, note)
     return figure

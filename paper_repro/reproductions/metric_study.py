@@ -89,10 +89,10 @@ REPRODUCTION = Reproduction(
     title="Which metric of a reward model foretells the outcome",
     summary=(
         "More than a thousand reward models of eight families for each of five truths, climbed from four kinds of "
-        "initial policy (heavy-tailed, flat, shared features, sequences) with standardised rewards and a KL penalty of .01, by "
-        "gradient flow and some by RLOO (k = 4, whitening). Metrics with full coverage, and on one offline pair a "
-        "prompt. Spearman correlations with the true value gained, averaged over policies and truths, with bootstrap intervals "
-        "over reward models."
+        "initial policy (heavy-tailed, flat, shared features, sequences) with standardised rewards and a KL penalty "
+        "of .01, by gradient flow and some by RLOO (k = 4, whitening). Metrics with full coverage, and on one offline "
+        "pair a prompt. Spearman correlations with the true value gained, averaged over policies and truths, with "
+        "bootstrap intervals over reward models."
     ),
     experiment=metric_study.run,
     full={},

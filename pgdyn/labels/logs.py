@@ -110,7 +110,7 @@ def estimates(users: Users, observed: Log, randomised: Log) -> dict[str, np.ndar
     models = len(users.policies)
     mixed = users.policies.mean(axis=0)
     ratio = users.policies[:, randomised.prompt, randomised.output] / mixed[randomised.prompt, randomised.output]
-    own, other = (_cells(users, log) for log in (randomised, observed))
+    own, other = (mean_scores(users, log) for log in (randomised, observed))
     plug_in = np.einsum("x,mxk,xk->m", users.prompts, users.policies, own)
     return {
         "naive": _means(observed, observed.score, models),
@@ -123,8 +123,16 @@ def estimates(users: Users, observed: Log, randomised: Log) -> dict[str, np.ndar
     }
 
 
-def _cells(users: Users, log: Log) -> np.ndarray:
-    """[X, K] mean scores; a cell without rows has the mean of all rows."""
+def mean_scores(users: Users, log: Log) -> np.ndarray:
+    """[X, K], the mean score of every prompt and output; where there are no rows, the mean of all.
+
+    Example:
+        >>> even, flat = np.full(1, 1.0), np.full((1, 1, 2), 0.5)
+        >>> users = Users(even, np.ones((1, 1)), np.zeros((1, 1)), even, flat, np.zeros((1, 2)))
+        >>> log = Log(*np.zeros((3, 2), int), np.array([1.0, 2.0]))
+        >>> mean_scores(users, log).tolist()
+        [[1.5, 1.5]]
+    """
     shape = users.quality.shape
     place = np.ravel_multi_index((log.prompt, log.output), shape)
     count = np.bincount(place, minlength=users.quality.size)

@@ -21,6 +21,7 @@ Source: this project (methods/metrics.md, G6.8).
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 
@@ -245,7 +246,8 @@ def _stop(
     if mean(low) >= kl:
         return low, True
     # The KL grows about as a power of time, so that its log is the straighter function.
-    return float(brentq(lambda log_time: np.log(mean(log_time) / kl), low, high, xtol=1e-7)), True
+    root: Any = brentq(lambda log_time: np.log(mean(log_time) / kl), low, high, xtol=1e-7)
+    return float(root), True
 
 
 def _at(paths: _Paths, log_time: float) -> np.ndarray:

@@ -139,11 +139,13 @@ def test_figures_are_drawn_without_running_anything():
         {
             "flow_ratio": maps,
             "adaptive_ratio": maps,
+            "withdrawn_ratio": maps,
             "grpo_ratio": ("group", *maps),
             "time": ("point", "credit", "save"),
             "success": ("point", "credit", "save"),
             "compositional_ratio": pairs,
             "compositional_adaptive": pairs,
+            "compositional_withdrawn": pairs,
         },
         {
             "full": [1e-3, 1e-2, 0.1],

@@ -194,6 +194,12 @@ def test_factors_in_order():
     assert named(labels.hierarchical_preferences(factors, thresholds=0.5)) == {(1, 0), (0, 2), (1, 2)}
     assert named(labels.hierarchical_preferences(factors)) == {(0, 1), (0, 2), (1, 2)}
     assert named(labels.hierarchical_preferences(factors, order=[1, 0])) == {(2, 1), (2, 0), (1, 0)}
+    # The first factor's threshold is sigma .5 times a deviation of .4359: .9 is no worse than 1, .2 is.
+    assert factors[:, 0].std(ddof=1) == pytest.approx(0.4359, abs=5e-5)
+    # A fit to labels in lexicographic order keeps that order.
+    whole = labels.hierarchical_preferences(np.round(RNG(1).normal(size=(2, 6, 2)), 1))
+    reward = labels.fit(whole, (2, 6), ridge=1e-3).reward
+    assert np.all(reward[whole.prompt, whole.chosen] > reward[whole.prompt, whole.rejected]) and len(whole) > 25
     two = np.array([[0.0], [1.0]])  # of standard deviation sqrt(1 / 2) where one divides by n - 1
     assert [len(labels.hierarchical_preferences(two, thresholds=t)) for t in (1.4, 1.5)] == [1, 0]
     table = RNG(0).normal(size=(3, 5, 2)).round(1)
@@ -214,6 +220,9 @@ def test_averaged_judges():
     for k, want in table.items():
         assert labels.NoisyJudge(2.0, 0.5, k).accuracy(1.0) == pytest.approx(want, abs=5e-5)
     assert labels.NoisyJudge(2.0, 0.5, 10**9).accuracy(1.0) == pytest.approx(0.9214, abs=5e-5)
+    # A gain of 4 to 7 points of accuracy takes two opinions, or three.
+    first, second, third = (100 * labels.NoisyJudge(2.0, 0.5, k).accuracy(1.0) for k in (1, 2, 3))
+    assert 4 < second - first < 7 < third - first < 8
     scores = labels.NoisyJudge(2.0, 0.5, 4).scores(np.tile([1.0, 0.0], (40_000, 1)), 0)
     assert np.mean(scores[:, 0] > scores[:, 1]) == pytest.approx(0.7365, abs=0.01)
 
@@ -242,8 +251,8 @@ def test_convex_augmentation_keeps_the_hull():
 
 
 def test_supervised_steps_carry_over_through_shared_features():
-    """Oracle: the logits before and after, and the gradient of log pi by differences; a tabular policy carries
-    nothing."""
+    """Oracle: the logits before and after, and the gradient of log pi by a complex step, exact to rounding; a tabular
+    policy carries nothing, and one of shared features in proportion to their inner product."""
     features = RNG(0).normal(size=(2, 3, 4))
     problem = pgdyn.Problem.linear(features, np.zeros((2, 3)), initial_params=RNG(1).normal(size=4), temperature=0.5)
 
@@ -259,8 +268,18 @@ def test_supervised_steps_carry_over_through_shared_features():
         z = logits(at)[0]
         return z[2] - np.log(np.sum(np.exp(z)))
 
-    slope = np.array([(log_policy(theta + e) - log_policy(theta - e)) / 2e-6 for e in 1e-6 * np.eye(4)])
-    np.testing.assert_allclose(moved - theta, 0.3 * slope, atol=1e-8)
+    slope = np.array([log_policy(theta + 1e-30j * e).imag / 1e-30 for e in np.eye(4)])
+    np.testing.assert_allclose(moved - theta, 0.3 * slope, atol=1e-12)
+    # A held-out context whose hack has a feature of cosine c with the direction that is learned changes by c.
+    learned = features[0, 2] - np.exp(logits(theta)[0] - np.logaddexp.reduce(logits(theta)[0])) @ features[0]
+    side = np.array([learned[1], -learned[0], learned[3], -learned[2]])
+    for cosine in (-1.0, -0.5, 0.0, 0.8):
+        hack = cosine * learned + np.sqrt(1 - cosine**2) * side
+        other = pgdyn.Problem.linear(
+            np.stack([features[0], [hack, 0 * hack, 0 * hack]]), np.zeros((2, 3)), initial_params=theta, temperature=0.5
+        )
+        found = labels.sft_change(other, 0, 2, rate=0.3)[1]
+        np.testing.assert_allclose(found, [0.3 / 0.25 * cosine * learned @ learned, 0, 0], atol=1e-12)
     tabular = pgdyn.Problem.tabular([[0.2, 0.8], [0.5, 0.5]], np.zeros((2, 2)))
     assert np.all(labels.sft_change(tabular, 0, 1, rate=1.0)[1] == 0)
 
