@@ -23,10 +23,13 @@ from pgdyn.scores.judge import judge
 from pgdyn.scores.judgement import Judgement, Settings
 from pgdyn.scores.kinds import recognize
 from pgdyn.scores.means import share_means
-from pgdyn.scores.rows import KINDS, Rows
+from pgdyn.scores.rows import KINDS, RESPONSES, Rows
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+_MOST_RESAMPLES = 100_000
+_NO_FORECAST = "a forecast needs prompts with several responses, one row a response"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,7 +151,7 @@ def evaluate(
     """
     settings = Settings(
         confidence,
-        validate.count("resamples", resamples, minimum=1),
+        validate.count("resamples", resamples, minimum=1, maximum=_MOST_RESAMPLES),
         validate.count("seed", seed, minimum=0),
         validate.count("worst", worst, minimum=0),
         float(validate.number("kl", kl, positive=True)) if forecast else None,
@@ -171,12 +174,18 @@ def evaluate(
                 raise ValueError(f"{name}: {bad[name]}; skip_bad uses the rest (--skip-bad on the command line)")
         notes += [f"{name}: {words}" for words in reading.notes]
         read += [(name, rows) for rows in reading.rows]
+    if ours and not any(rows.kind == RESPONSES for _, rows in read):
+        raise ValueError("models names columns of files of one row a response, and there is no such file")
     notes += share_means([rows for _, rows in read])
     for name, rows in read:
         judged = judge(rows, settings)
         found += [(model, name, one) for model, one in judged.items()]
         notes += [f"{name}: {words}" for words in dict.fromkeys(w for one in judged.values() for w in one.notes)]
     merged, more = _merged(found)
+    if forecast:
+        for one in merged.values():
+            if "forecast_kl" not in one.metrics:
+                one.left_out["forecast_kl"] = _NO_FORECAST
     return Evaluation(merged, taken, bad, tuple(dict.fromkeys([*notes, *more])), confidence)
 
 

@@ -250,6 +250,8 @@ def test_command(capsys, tmp_path, sample):
     for arguments, words in (
         ((), "SCORES... is missing"),
         ((bad, "--column", "prompt"), "--column is 'prompt'; it must be ROLE=NAME"),
+        ((bad, "--column", "id=x", "--column", "id=y"), "--column names the role 'id' twice"),
+        ((bad, "--kl", "2"), "--kl says where a forecast stops; give --forecast too"),
         ((bad, "--confidence", "2"), "confidence is 2.0; it must lie between 0 and 1"),
         ((tmp_path / "none.csv",), "there is no such file"),
     ):

@@ -35,7 +35,7 @@ _JSON = "Write JSON to standard output, and nothing else."
 @click.option("--seed", type=options.SEED, default=0, help="Seed of the resamples.")
 @click.option("--forecast", is_flag=True, help=_FORECAST)
 @click.option(
-    "--kl", type=options.NUMBER, default=0.5, help="Mean KL in nats at which the training of a forecast stops."
+    "--kl", type=options.NUMBER, help="Mean KL in nats at which the training of a forecast stops.  [default: 0.5]"
 )
 @click.option("--worst", type=options.Value(int, smallest=0), default=5, help="Prompts to name for each reward model.")
 @options.output(", ".join(_FILES))
@@ -43,6 +43,7 @@ def evaluate(
     scores: tuple[pathlib.Path, ...],
     as_json: bool,
     columns: tuple[str, ...],
+    kl: float | None,
     out: pathlib.Path | None,
     overwrite: bool,
     **given: Any,
@@ -62,7 +63,13 @@ def evaluate(
         role, sign, name = text.partition("=")
         if not sign or not name:
             raise ValueError(f"--column is {text!r:.80}; it must be ROLE=NAME")
+        if role.strip() in roles:
+            raise ValueError(f"--column names the role {role.strip()!r:.80} twice")
         roles[role.strip()] = name
+    if kl is not None:
+        if not given["forecast"]:
+            raise ValueError("--kl says where a forecast stops; give --forecast too")
+        given["kl"] = kl
     found = pgdyn.evaluate(list(scores), columns=roles, **given)
     if as_json:
         for words in _remarks(found):

@@ -44,7 +44,7 @@ def show(found: Evaluation, remarks: Iterable[str]) -> None:
             continue
         columns = ("line", "chosen", "rejected", "mean", "margin", "wrong pairs", "prompt")
         table = tables.table(
-            *columns, left=["prompt"], title=f"{name}: the worst prompts (margin in standard deviations)"
+            *columns, left=["prompt"], title=f"{_short(name)}: the worst prompts (margin in standard deviations)"
         )
         for row in one.worst:
             numbers = (row.chosen, row.rejected, row.mean_reward, row.margin)
@@ -54,7 +54,7 @@ def show(found: Evaluation, remarks: Iterable[str]) -> None:
 
 
 def _metrics(console: Console, found: Evaluation, names: Sequence[str]) -> None:
-    table = tables.table("metric", *names, left=["metric"])
+    table = tables.table("metric", *map(_short, names), left=["metric"])
     table.columns[0].no_wrap = True
     order = dict.fromkeys(metric for name in names for metric in found.judgements[name].metrics)
     for metric in order:
@@ -68,6 +68,7 @@ def _metrics(console: Console, found: Evaluation, names: Sequence[str]) -> None:
 
 def _short(text: str) -> str:
     words = " ".join(text.split()).encode("utf-8", "replace").decode()
+    words = "".join(letter if letter.isprintable() else "\ufffd" for letter in words)
     return words if len(words) <= _TEXT else words[: _TEXT - 1] + "…"
 
 
@@ -76,7 +77,7 @@ def _takeovers(console: Console, found: Evaluation) -> None:
         if not one.takeovers:
             continue
         columns = ("line", "score", "true reward", "before", "after", "prompt")
-        title = f"{name}: forecast, the responses that gain most probability"
+        title = f"{_short(name)}: forecast, the responses that gain most probability"
         table = tables.table(*columns, left=["prompt"], title=title)
         for row in one.takeovers:
             numbers = (row.score, row.true_reward, row.before, row.after)
@@ -89,7 +90,11 @@ def _errors(console: Console, found: Evaluation) -> None:
     if not seen:
         return
     table = tables.table(
-        "pairs", *found.judgements, "why", left=["pairs", "why"], title="which errors are harmful or harmless"
+        "pairs",
+        *map(_short, found.judgements),
+        "why",
+        left=["pairs", "why"],
+        title="which errors are harmful or harmless",
     )
     order = ("right", *HARMLESS, *HARMFUL, WRONG, ESCAPES)
     for kind in order:

@@ -84,7 +84,7 @@ class Sieve:
         found = np.empty(len(self.table), np.int64)
         empty = []
         for i, cell in enumerate(self.table.columns[name].cells()):
-            text = cell if isinstance(cell, str) else key(cell)
+            text = key(cell)
             if not text.strip():
                 empty.append(i)
             found[i] = codes.setdefault(text, len(codes))
@@ -93,12 +93,14 @@ class Sieve:
 
 
 def key(cell: Any) -> str:
-    """A cell that is no text, as the key of a group.
+    """A cell as the key of a group.
 
     Example:
         >>> key(3.0), key(7), key(None)
         ('3', '7', '')
     """
+    if isinstance(cell, str):
+        return cell
     if cell is None or (isinstance(cell, float) and np.isnan(cell)):
         return ""
     return f"{cell:g}" if isinstance(cell, float) and cell == cell // 1 and abs(cell) < 1e15 else str(cell)

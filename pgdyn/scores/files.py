@@ -24,6 +24,7 @@ import numpy as np
 _CHUNK = 50_000  # rows converted at once
 EMPTY = "it is empty"
 LARGEST = 1e150  # of a number whose square is finite
+_MOST_PIPED = 2**30  # bytes that are read of what is no file
 _TRUTHS = {"true": 1.0, "false": 0.0, "chosen": 1.0, "rejected": 0.0}
 _MISSING = frozenset({"", "na", "n/a", "none", "null"})
 
@@ -98,23 +99,31 @@ def read(path: str | os.PathLike[str], text: Callable[[str], bool]) -> Table:
         raise ValueError(f"{path} is a directory, not a file of scores")
     try:
         with path.open("rb") as file:
-            head = file.read(4)
+            # A pipe can be read but once.
+            piped = None if path.is_file() else file.read(_MOST_PIPED + 1)
+            head = file.read(4) if piped is None else piped[:4]
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: there is no such file") from None
+    if piped is not None and len(piped) > _MOST_PIPED:
+        raise ValueError(f"{path} is no file and gives more than 1 GiB; save it as a file first")
     if head == b"PAR1":
-        return _parquet(path, text)
+        return _parquet(path, text, piped)
     if path.suffix.lower() in (".parquet", ".pq"):
         raise ValueError(f"{path} is {'empty' if not head else 'not a Parquet file'}")
     if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
         raise ValueError(f"{path} is UTF-16 text; save it as UTF-8")
-    opened = gzip.open(path, "rb") if head[:2] == b"\x1f\x8b" else path.open("rb")
+    source: Any = path if piped is None else io.BytesIO(piped)
+    if head[:2] == b"\x1f\x8b":
+        opened: Any = gzip.open(source, "rb")
+    else:
+        opened = path.open("rb") if piped is None else source
     with opened as binary:
         # Bytes that are no UTF-8 stay apart, so that two texts are equal only where their bytes are.
         stream = io.TextIOWrapper(io.BufferedReader(binary), "utf-8-sig", "surrogateescape", newline="")  # pyright: ignore
         try:
             return _read(path, stream, text)
         except (EOFError, zlib.error, gzip.BadGzipFile):
-            raise ValueError(f"{path} is cut off: its compressed data end too soon") from None
+            raise ValueError(f"{path} is cut off or damaged: its compressed data cannot be read to the end") from None
         except RecursionError:
             raise ValueError(f"{path} is nested too deeply to hold scores") from None
 
@@ -141,12 +150,16 @@ def _read(path: pathlib.Path, stream: io.TextIOWrapper, text: Callable[[str], bo
         before += 1
     if not first:
         raise ValueError(f"{path} is empty")
+    if first.startswith("PAR1"):
+        raise ValueError(f"{path} is a compressed Parquet file; decompress it first")
+    if first.startswith("\x1f"):
+        raise ValueError(f"{path} is compressed twice; decompress it first")
     if "\x00" in first:
         raise ValueError(f"{path} is no text, and no Parquet file either")
     if first.lstrip()[0] not in "{[":
         return _csv(path, _chain(first, stream), before, text)
     try:
-        row = json.loads(first)
+        row = _loads(first)
     except ValueError:
         row = None
     if isinstance(row, dict) and not (rest := _next(stream))[0]:
@@ -155,6 +168,19 @@ def _read(path: pathlib.Path, stream: io.TextIOWrapper, text: Callable[[str], bo
         lines = [first, rest[0]]
         return _json_lines(path, lines, stream, before, rest[1], text)
     return _document(path, _whole(path, "\n" * before + first + stream.read()), text)
+
+
+def _loads(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        raise
+    except ValueError:  # whole numbers of more digits than Python reads
+        return json.loads(text, parse_int=_whole_number)
+
+
+def _whole_number(text: str) -> float:
+    return int(text) if len(text) < 400 else float(text)
 
 
 def _next(stream: Iterable[str]) -> tuple[str, int]:
@@ -183,12 +209,9 @@ def _csv(path: pathlib.Path, lines: Iterator[str], before: int, text: Callable[[
             header = [name.strip() for name in next(reader)]
         except csv.Error as error:
             raise ValueError(f"{path}, line {before + 1}: the header cannot be read: {error}") from None
-        named = [name for name in header if name]
-        for name in named:
-            if named.count(name) > 1:
-                raise ValueError(f"{path}: the column {name!r:.80} is there twice")
+        _refuse_twice(path, [name for name in header if name])
         width = len(header)
-        keep = {name: Column() for name in named}
+        keep = {name: Column() for name in header if name}
         bad: dict[int, str] = {}
         places: list[np.ndarray] = []
         rows: list[list[str]] = []
@@ -224,6 +247,14 @@ def _csv(path: pathlib.Path, lines: Iterator[str], before: int, text: Callable[[
         csv.field_size_limit(limit)
     lines_of = np.concatenate(places) if places else np.zeros(0, np.int64)
     return _checked(Table(path, "CSV", keep, lines_of, bad=bad))
+
+
+def _refuse_twice(path: pathlib.Path, names: list[str]) -> None:
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            raise ValueError(f"{path}: the column {name!r:.80} is there twice")
+        seen.add(name)
 
 
 def _json_lines(
@@ -262,7 +293,7 @@ def _json_lines(
 
 def _add(line: str, place: int, rows: list[Any], places: list[int], bad: dict[int, str]) -> None:
     try:
-        row = json.loads(line)
+        row = _loads(line)
     except ValueError as error:
         bad[place] = f"it is no JSON: {getattr(error, 'msg', error)}"
         return
@@ -275,7 +306,7 @@ def _add(line: str, place: int, rows: list[Any], places: list[int], bad: dict[in
 
 def _whole(path: pathlib.Path, data: str) -> Any:
     """One JSON value, or objects one after another as a list."""
-    decoder, found, at = json.JSONDecoder(), [], 0
+    decoder, found, at = json.JSONDecoder(parse_int=_whole_number), [], 0
     while at < len(data):
         if data[at].isspace():
             at += 1
@@ -319,19 +350,19 @@ def _columnar(path: pathlib.Path, form: str, value: dict[str, Any], text: Callab
     return _checked(Table(path, form, columns, np.arange(1, rows + 1), "row", scalars))
 
 
-def _parquet(path: pathlib.Path, text: Callable[[str], bool]) -> Table:
+def _parquet(path: pathlib.Path, text: Callable[[str], bool], piped: bytes | None = None) -> Table:
     import pyarrow
     import pyarrow.parquet
 
     try:
         # One thread: a table of scores is read in a moment, and threads that outlive an error would print of their own.
-        found = pyarrow.parquet.ParquetFile(path).read(use_threads=False)
+        source = path if piped is None else pyarrow.BufferReader(piped)
+        found = pyarrow.parquet.ParquetFile(source).read(use_threads=False)
     except (pyarrow.ArrowException, OSError) as error:
         raise ValueError(f"{path} is no whole Parquet file: {str(error).splitlines()[0]:.120}") from None
     columns = {}
+    _refuse_twice(path, found.column_names)
     for name in found.column_names:
-        if found.column_names.count(name) > 1:
-            raise ValueError(f"{path}: the column {name!r:.80} is there twice")
         cells, kind = found.column(name), found.schema.field(name).type
         number = pyarrow.types.is_integer(kind) or pyarrow.types.is_floating(kind) or pyarrow.types.is_decimal(kind)
         if number and not text(name):

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from pgdyn.metrics.benchmarks import SECTION
 from pgdyn.scores.cells import Sieve, is_numeric
 from pgdyn.scores.columns import IGNORED, PLAIN, ROLES, has_role, normal, roles_of
-from pgdyn.scores.files import Table
+from pgdyn.scores.files import EMPTY, Table, number
 from pgdyn.scores.lists import read_lists
 from pgdyn.scores.pairs import read_pairs
 from pgdyn.scores.responses import read_responses
@@ -46,10 +46,11 @@ def recognize(table: Table, columns: Mapping[str, str], models: tuple[str, ...] 
         if role not in ROLES:
             raise ValueError(f"columns names the role {role!r}; the roles are {', '.join(ROLES)}")
         if name not in table.columns:
-            raise ValueError(f"{table.path} has no column {name!r:.80}; it has {', '.join(table.columns)}")
+            raise ValueError(f"{table.path} has no column {name!r:.80}; it has {', '.join(table.columns):.300}")
     for name in models:
         if name not in table.columns:
-            raise ValueError(f"{table.path} has no column {name!r:.80}; it has {', '.join(table.columns)}")
+            raise ValueError(f"{table.path} has no column {name!r:.80}; it has {', '.join(table.columns):.300}")
+    _refuse_alike(table)
     roles = roles_of(table, columns)
     by_name = {normal(name): name for name in table.columns}
     sieve = Sieve(table)
@@ -73,13 +74,38 @@ def recognize(table: Table, columns: Mapping[str, str], models: tuple[str, ...] 
     ]
     if "prompt" in roles and ours:
         return read_responses(sieve, roles, ours)
+    _refuse_words(table, by_name)
+    columns_are = (
+        f"its columns are {', '.join(map(repr, table.columns)):.300}" if table.columns else "it has no columns"
+    )
     raise ValueError(
-        f"{table.path} is no table of scores that is known: its columns are {', '.join(map(repr, table.columns)):.300}"
-        ". "
+        f"{table.path} is no table of scores that is known: {columns_are}. "
         "Known are RewardBench v1 (scores_chosen, scores_rejected, subset) and v2 (scores, num_correct, subset, id) "
         "scores, pairs (prompt, chosen, rejected) and one row a response (prompt, response, a column for each reward "
         "model)"
     )
+
+
+def _refuse_alike(table: Table) -> None:
+    """Columns of a role, or of chosen and rejected responses, must differ in more than letter case and punctuation."""
+    first: dict[str, str] = {}
+    for name in table.columns:
+        plain = normal(name)
+        other = first.setdefault(plain, name)
+        if other != name and (has_role(name) or {"chosen", "rejected"} & {*plain.split("_")}):
+            raise ValueError(f"{table.path}: the columns {other!r:.80} and {name!r:.80} are told apart by no letter")
+
+
+def _refuse_words(table: Table, by_name: Mapping[str, str]) -> None:
+    """Columns of chosen and rejected scores that hold no numbers."""
+    for plain, name in by_name.items():
+        parts = plain.split("_")
+        other = by_name.get("_".join("rejected" if part == "chosen" else part for part in parts))
+        if "chosen" in parts and other and not {"text", "response"} & {*parts}:
+            cells = (cell for column in (name, other) for cell in table.columns[column].cells())
+            wrong = next((cell for cell in cells if number(cell)[1] not in ("", EMPTY)), None)
+            if wrong is not None:
+                raise ValueError(f"{table.path}: {name} and {other} hold no numbers: {number(wrong)[1]}")
 
 
 def _has_sections(table: Table, name: str) -> bool:

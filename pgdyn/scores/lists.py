@@ -28,9 +28,7 @@ def read_lists(sieve: Sieve, roles: dict[str, str], by_name: Mapping[str, str]) 
     right = sieve.numbers(by_name["num_correct"])
     subset = None
     if "subset" in roles:
-        subset = np.array(
-            [cell if isinstance(cell, str) else key(cell) for cell in table.columns[roles["subset"]].cells()]
-        )
+        subset = np.array([key(cell) for cell in table.columns[roles["subset"]].cells()])
     ids = [str(cell) for cell in table.columns[roles["id"]].cells()] if "id" in roles else None
     scores: list[Any] = []
     wrong: dict[int, str] = {}
@@ -48,7 +46,7 @@ def read_lists(sieve: Sieve, roles: dict[str, str], by_name: Mapping[str, str]) 
         scores.append(np.array([value for value, _ in read]))
     sieve.reject(list(wrong), wrong.values())
     if ids is not None:
-        model = list(table.columns[roles["model"]].cells()) if "model" in roles else None
+        model = [key(cell) for cell in table.columns[roles["model"]].cells()] if "model" in roles else None
         reject_twice(
             sieve, [ids, None if subset is None else subset.tolist(), model], "the id {} is there twice in its subset"
         )

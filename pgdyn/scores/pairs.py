@@ -37,9 +37,7 @@ def read_pairs(sieve: Sieve, roles: dict[str, str], pairs: dict[str, tuple[str, 
         )
     subset = None
     if "subset" in roles:
-        subset = np.array(
-            [key(cell) if not isinstance(cell, str) else cell for cell in table.columns[roles["subset"]].cells()]
-        )
+        subset = np.array([key(cell) for cell in table.columns[roles["subset"]].cells()])
     v1 = (
         subset is not None
         and any(normal(rest) in PLAIN or not rest for rest in pairs)
@@ -50,7 +48,7 @@ def read_pairs(sieve: Sieve, roles: dict[str, str], pairs: dict[str, tuple[str, 
     if "id" in roles:
         ids = [str(cell) for cell in table.columns[roles["id"]].cells()]
         others = None if subset is None else subset.tolist()
-        model = list(table.columns[roles["model"]].cells()) if "model" in roles else None
+        model = [key(cell) for cell in table.columns[roles["model"]].cells()] if "model" in roles else None
         if v1 or "prompt" not in roles or not is_prompt_id(ids, codes):
             words = f"the id {{}} is there twice{' in its subset' if subset is not None else ''}"
             reject_twice(sieve, [ids, others, model], words)

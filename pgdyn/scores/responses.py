@@ -27,7 +27,7 @@ def read_responses(sieve: Sieve, roles: dict[str, str], ours: list[str]) -> Read
     values = {name: sieve.numbers(name) for name in ours}
     logp = log_probabilities(sieve, roles["logp"]) if "logp" in roles else None
     truth = sieve.numbers(roles["true_reward"], truths=True) if "true_reward" in roles else None
-    model = list(table.columns[roles["model"]].cells()) if "model" in roles else None
+    model = [key(cell) for cell in table.columns[roles["model"]].cells()] if "model" in roles else None
     if "id" in roles and roles["id"] != roles["prompt"]:
         ids = list(map(str, table.columns[roles["id"]].cells()))
         if not is_prompt_id(ids, codes):
@@ -71,7 +71,7 @@ def _reject_changed(
     first: dict[Any, int] = {}
     wrong = []
     for i, text in enumerate(sieve.table.columns[name].cells()):
-        place = (int(codes[i]), None if model is None else model[i], hash(text if isinstance(text, str) else key(text)))
+        place = (int(codes[i]), None if model is None else model[i], hash(key(text)))
         if text is None or text == "":
             continue
         before = first.setdefault(place, i)

@@ -30,11 +30,11 @@ def read_results(sieve: Sieve, roles: dict[str, str], name: str) -> Reading:
     right = sieve.numbers(name, truths=True)
     outside = np.flatnonzero((right < 0) | (right > 1))
     sieve.reject(outside, [f"{name}: {right[i]:g} does not lie between 0 and 1" for i in outside])
-    subset = np.array([cell if isinstance(cell, str) else key(cell) for cell in table.columns[roles["subset"]].cells()])
+    subset = np.array([key(cell) for cell in table.columns[roles["subset"]].cells()])
     ids = None
     if "id" in roles:
         ids = [str(cell) for cell in table.columns[roles["id"]].cells()]
-        model = list(table.columns[roles["model"]].cells()) if "model" in roles else None
+        model = [key(cell) for cell in table.columns[roles["model"]].cells()] if "model" in roles else None
         reject_twice(sieve, [ids, subset.tolist(), model], "the id {} is there twice in its subset")
     codes = np.arange(len(table))
     shown = shown_prompts(table, {}, codes, []) or ids or []

@@ -3,6 +3,8 @@
 import gzip
 import json
 import math
+import os
+import threading
 
 import numpy as np
 import pyarrow
@@ -23,6 +25,21 @@ def short(part):
 def value(found, metric="accuracy"):
     (model,) = found.models.values()
     return model[metric]["value"]
+
+
+@pytest.mark.parametrize("data", [PAIRS.encode(), gzip.compress(PAIRS.encode(), mtime=0), b""], ids=["", "gz", "none"])
+def test_pipes_are_read_once(tmp_path, data):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_bytes, args=[data])
+    writer.start()
+    if data:
+        assert value(pgdyn.evaluate(pipe)) == pytest.approx(2 / 3)
+    else:
+        with pytest.raises(ValueError, match="pipe is empty"):
+            pgdyn.evaluate(pipe)
+    writer.join(10)
+    assert not writer.is_alive()
 
 
 @pytest.fixture
@@ -126,6 +143,16 @@ def test_parquet(tmp_path):
         ("is no table of scores that is known", "prompt,response\n1,a\n", "scores.csv"),
         ("the column 'rm' is there twice", "prompt,rm,rm\n1,2,3\n", "scores.csv"),
         ("is cut off", gzip.compress(PAIRS.encode() * 50, mtime=0)[:-30], "scores.csv.gz"),
+        ("is compressed twice", gzip.compress(gzip.compress(PAIRS.encode(), mtime=0), mtime=0), "scores.csv.gz"),
+        ("is a compressed Parquet file", gzip.compress(b"PAR1\0\0PAR1", mtime=0), "scores.gz"),
+        ("the columns 'chosen' and 'Chosen' are told apart by no letter", "chosen,Chosen,rejected\n1,2,3\n", "s.csv"),
+        ("chosen and rejected hold no numbers: '2,0' is no number", 'prompt;chosen;rejected\n1;2,0;1,0\n', "s.csv"),
+        ("scores_chosen and scores_rejected hold no numbers: True is no number",
+         json.dumps(v1(scores_chosen=[True] * 3, scores_rejected=[False] * 3)), "s.json"),
+        ("it has no columns", "{}", "s.json"),
+        ("has no rows", ",".join(f"c{i}" for i in range(20_000)) + "\n", "s.csv"),
+        ("has no row that can be used: 1 pairs whose true rewards are equal",
+         "true_reward_chosen,true_reward_rejected,chosen,rejected\n1,1,2,1\n", "s.csv"),
         ("line 1: not valid JSON", '{"scores_chosen": [1, 2', "scores.json"),
         ("line 3: not valid JSON", '{\n"scores_chosen": [1, 2],\n"scores_rejec', "scores.json"),
         ("scores_rejected has 2 entries but id has 3", json.dumps(v1(scores_rejected=[1, 2])), "scores.json"),
@@ -168,6 +195,11 @@ def test_unreadable_files(written, sentence, data, name):
          '{"prompt": 1, "chosen": 2, "rejected": 1}\n{"prompt": 2, "rejected": 1}\n', "s.jsonl", 1.0),
         ("row 2: scores_chosen: nan is not finite", 1, json.dumps(v1(scores_chosen=[1, math.nan, 2])), "s.json", 1.0),
         ("row 2: scores_chosen: it is empty", 1, json.dumps(v1(scores_chosen=[1, None, 2])), "s.json", 1.0),
+        ("row 2: scores_chosen: inf is not finite", 1,
+         json.dumps(v1(scores_chosen=[1, 0, 2])).replace("[1, 0", "[1, 1" + "0" * 5000), "s.json", 1.0),
+        ("line 2: chosen: inf is not finite", 1,
+         '{"prompt": 1, "chosen": 2, "rejected": 1}\n{"prompt": 2, "chosen": 1%s, "rejected": 1}\n' % ("0" * 5000),
+         "s.jsonl", 1.0),
         ("row 2: scores_chosen: True is no number", 1, json.dumps(v1(scores_chosen=[1, True, 2])), "s.json", 1.0),
         ("row 2: the id '0' is there twice in its subset", 1, json.dumps(v1(id=[0, 0, 0])), "s.json", 0.5),
         ("line 4: the id '7' is there twice", 1,
@@ -228,6 +260,25 @@ def test_models_in_a_column_and_in_files(written, tmp_path):
     assert list(pgdyn.evaluate(paths).models) == ["m", "m (1.json)", "n"]
     lists = written(json.dumps(v1(model=["m", "n", "m"])), "mixed.json")
     assert {name: one["accuracy"]["n"] for name, one in pgdyn.evaluate(lists).models.items()} == {"m": 2, "n": 1}
+
+
+def test_models_named_by_other_things_than_text(written):
+    """Names of models, ids and subsets may be objects and lists; an empty name is a bad row."""
+    path = written(json.dumps(v1(model=[None, {"a": 1}, [1]], id=[[1], {"b": 2}, None])), "s.json")
+    with pytest.raises(ValueError, match="1 of 3 rows cannot be used; the first is row 1: model is empty"):
+        pgdyn.evaluate(path)
+    assert {*pgdyn.evaluate(path, skip_bad=True).models} == {"{'a': 1}", "[1]"}
+
+
+def test_settings_that_do_not_fit_the_files(written):
+    pairs = written(PAIRS)
+    for settings, words in (
+        ({"models": ["chosen"]}, "models names columns of files of one row a response"),
+        ({"resamples": 10**9}, "resamples is 1000000000"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            pgdyn.evaluate(pairs, **settings)
+    assert pgdyn.evaluate(pairs, forecast=True).left_out["scores"]["forecast_kl"].startswith("a forecast needs prompts")
 
 
 def test_columns_of_other_names_and_pairs_of_many_models(written):
