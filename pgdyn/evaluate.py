@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pgdyn import validate
+from pgdyn.metrics.exact import ONE
 from pgdyn.metrics.intervals import Interval
 from pgdyn.scores import files
 from pgdyn.scores.columns import is_text
@@ -186,6 +187,7 @@ def evaluate(
         for one in merged.values():
             if "forecast_kl" not in one.metrics:
                 one.left_out["forecast_kl"] = _NO_FORECAST
+        more = [*more, *_ranking(merged, kl)]
     return Evaluation(merged, taken, bad, tuple(dict.fromkeys([*notes, *more])), confidence)
 
 
@@ -239,8 +241,24 @@ def _merged(found: list[tuple[str, str, Judgement]]) -> tuple[dict[str, Judgemen
                 **{key: value for key, value in one.metrics.items() if key not in there.metrics},
             }
             left = {key: words for key, words in {**one.left_out, **there.left_out}.items() if key not in metrics}
+            if f"{ONE}accuracy" in one.metrics:  # that file knows what is missing for one against many
+                left |= {key: words for key, words in one.left_out.items() if key in left and key.startswith(ONE)}
             merged[model] = dataclasses.replace(there, metrics=metrics, left_out=left)
     return merged, notes
+
+
+def _ranking(judgements: Mapping[str, Judgement], kl: float) -> list[str]:
+    """The reward models by what a forecast says of the truth."""
+    value = {
+        name: one.metrics["forecast_true_value"]
+        for name, one in judgements.items()
+        if "forecast_true_value" in one.metrics
+    }
+    if len(value) < 2:
+        return []
+    order = sorted(value, key=lambda name: -value[name].value)
+    words = ", ".join(f"{name} {value[name].value:.4g}" for name in order)
+    return [f"by forecast true value, after training to a mean KL of {kl:g} nats, the best first: {words}"]
 
 
 def _plain(interval: Interval) -> dict[str, float | int]:

@@ -90,6 +90,10 @@ def test_weights_are_one_softmax_over_the_items_of_all_prompts():
     table = {"prompt": [1, 2], "chosen": [1, 0], "rejected": [0, 1], "logp_chosen": [-2000, -2010]}
     found = values(pgdyn.evaluate(table | {"logp_rejected": [-1000, -1010]}), "scores")
     assert found["weighted_accuracy"] == pytest.approx(1 / (1 + np.exp(-20)), rel=1e-14)
+    heavy = {"prompt": range(40), "chosen": [1] * 40, "rejected": [0] * 40, "logp_rejected": [-1.0] * 40}
+    (words,) = pgdyn.evaluate({**heavy, "logp_chosen": [-1.0, -1.0] + [-30.0] * 38}).notes
+    assert words.endswith("rest on few prompts: weighted_accuracy on 2.0 of 40 in effect")
+    assert pgdyn.evaluate({**heavy, "logp_chosen": [-1.0] * 40}).notes == ()
 
 
 def test_errors_by_kind_and_worst_prompt():
@@ -208,6 +212,14 @@ def test_intervals_hold_the_value_and_narrow_with_prompts():
             metrics.bootstrap(*arguments)
 
 
+def test_what_is_missing_is_said_by_the_file_that_knows_most(sample):
+    """v2 files have prompts of one right response and several wrong ones; what they lack for weights is logp."""
+    both = [path for path in sample if "careful" in path.name]
+    missing = pgdyn.evaluate(both, resamples=5).left_out["careful"]
+    assert "log-probabilities" in missing["one_vs_many_weighted_accuracy"]
+    assert "mean score" in missing["one_vs_many_harm_aware_accuracy"]
+
+
 def run(capsys, *arguments):
     return main(["evaluate", *map(str, arguments)]), *capsys.readouterr()
 
@@ -227,6 +239,8 @@ def test_command(capsys, tmp_path, sample):
     assert code == 0 and one["models"]["flattered"]["forecast_kl"]["value"] == pytest.approx(0.4, abs=1e-4)
     gain = {name: found["forecast_true_gain"] for name, found in one["models"].items()}
     assert all(0 < found["low"] < found["value"] < found["high"] for found in gain.values())
+    ranked = "by forecast true value, after training to a mean KL of 0.4 nats, the best first: flattered 0."
+    assert sum(words.startswith(ranked) for words in one["notes"]) == 1
     assert one["takeovers"]["careful"][0]["after"] > 2 * one["takeovers"]["careful"][0]["before"]
     folder = tmp_path / "out"
     code, out, err = run(capsys, sample[0], "--out", folder, "--resamples", "50")

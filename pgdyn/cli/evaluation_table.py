@@ -12,6 +12,15 @@ from pgdyn.scores.judgement import ESCAPES, HARMFUL, HARMLESS, WHY, WRONG
 
 _SIDE_BY_SIDE = 4  # reward models in one table
 _TEXT = 60
+_READ = {  # part of a metric's name -> how it is read
+    "accuracy": "accuracy: pairs whose better response scores higher; ties count as wrong",
+    "weighted": "weighted: pairs count by the probability of both responses under the initial policy",
+    "harm_aware": "harm_aware: a pair ranked wrong is forgiven where the worse response scores below the prompt's mean",
+    "one_vs_many": "one_vs_many: the best response against all worse ones of its prompt at once",
+    "reciprocal": "mean_reciprocal_rank: 1 / rank of the best response",
+    "reward_variance": "reward_variance: of the scores on a prompt; it grows with the square of their scale",
+    "forecast": "forecast: after training on the scores from the initial policy; gains are rises of the mean",
+}
 
 
 def show(found: Evaluation, remarks: Iterable[str]) -> None:
@@ -30,6 +39,8 @@ def show(found: Evaluation, remarks: Iterable[str]) -> None:
     names = list(found.judgements)
     for first in range(0, len(names), _SIDE_BY_SIDE):
         _metrics(console, found, names[first : first + _SIDE_BY_SIDE])
+    for words in _legend(found):
+        console.print(words, soft_wrap=True)
     left: dict[str, list[str]] = {}
     for one in found.judgements.values():
         for metric, words in one.left_out.items():
@@ -66,6 +77,14 @@ def _metrics(console: Console, found: Evaluation, names: Sequence[str]) -> None:
     console.print(table)
 
 
+def _legend(found: Evaluation) -> list[str]:
+    """How the metrics that are there are read."""
+    metrics = {metric for one in found.judgements.values() for metric in one.metrics}
+    first = f"value [{found.confidence:.0%} bootstrap interval over prompts] n=prompts that take part"
+    shown = [words for part, words in _READ.items() if any(part in metric for metric in metrics)]
+    return [first, *shown] if metrics else []
+
+
 def _short(text: str) -> str:
     words = " ".join(text.split()).encode("utf-8", "replace").decode()
     words = "".join(letter if letter.isprintable() else "\ufffd" for letter in words)
@@ -77,7 +96,7 @@ def _takeovers(console: Console, found: Evaluation) -> None:
         if not one.takeovers:
             continue
         columns = ("line", "score", "true reward", "before", "after", "prompt")
-        title = f"{_short(name)}: forecast, the responses that gain most probability"
+        title = f"{_short(name)}: forecast, what gains most probability"
         table = tables.table(*columns, left=["prompt"], title=title)
         for row in one.takeovers:
             numbers = (row.score, row.true_reward, row.before, row.after)

@@ -28,7 +28,7 @@ import numpy as np
 from pgdyn import validate
 
 _FINENESS, _DECADES = 12, (-4, 7)  # points of the path for each power of ten of a, in units of the prompt's scale
-_BLOCK = 2**22  # numbers held at once
+_BLOCK = 2**18  # numbers held at once: few enough for a cache
 _LEAST = -700.0  # of the log of a w: below it, 1 / w would overflow
 
 
@@ -148,22 +148,21 @@ def _paths(scores: np.ndarray, start: np.ndarray) -> _Paths:
     # a is measured in units of the smallest u over the range of scores, beyond which the leader changes.
     scale = np.min(inverse, axis=1) / np.where(unit > 0, unit, 1.0)
     powers = np.arange(_DECADES[0] * _FINENESS, _DECADES[1] * _FINENESS + 1) / _FINENESS
-    grid = scale[:, None] * 10.0**powers
-    size = int(np.prod(scores.shape))
-    width = max(1, _BLOCK // max(size, 1))
-    speed = np.empty(grid.shape)
-    for first in range(0, grid.shape[1], width):
+    log_slope, log_time, flux = np.empty((3, len(scores), len(powers)))
+    width = max(1, _BLOCK // (len(powers) * scores.shape[1]))
+    for first in range(0, len(scores), width):
         part = slice(first, first + width)
-        heights, _ = _heights(inverse, scores, here, grid[:, part])
-        speed[:, part] = np.sum(1 / heights, axis=2)
-    # t = int speed da: from 0 to the first point speed is nearly constant; from there it is taken for a power of a.
-    flux = np.log(speed * grid)
-    rise = np.diff(flux, axis=1)
-    steps = np.exp(flux[:, :-1]) * np.where(np.abs(rise) > 1e-9, np.expm1(rise) / np.where(rise == 0, 1.0, rise), 1.0)
-    steps *= np.diff(np.log(grid), axis=1)
-    begin = np.exp(flux[:, :1])
-    log_time = np.log(np.concatenate([begin, begin + np.cumsum(steps, axis=1)], axis=1))
-    return _Paths(np.log(grid), log_time, flux)
+        grid = scale[part, None] * 10.0**powers
+        heights, _ = _heights(inverse[part], scores[part], here[part], grid)
+        # t = int speed da: from 0 to the first point speed is nearly constant; from there it is taken for a power of a.
+        own = np.log(np.sum(1 / heights, axis=2) * grid)
+        rise = np.diff(own, axis=1)
+        steep = np.where(np.abs(rise) > 1e-9, np.expm1(rise) / np.where(rise == 0, 1.0, rise), 1.0)
+        log_slope[part], flux[part] = np.log(grid), own
+        steps = np.exp(own[:, :-1]) * steep * np.diff(log_slope[part], axis=1)
+        begin = np.exp(own[:, :1])
+        log_time[part] = np.log(np.concatenate([begin, begin + np.cumsum(steps, axis=1)], axis=1))
+    return _Paths(log_slope, log_time, flux)
 
 
 def _divergence(policy: np.ndarray, start: np.ndarray) -> np.ndarray:
@@ -186,25 +185,26 @@ def _heights(
     Newton's method begins where the other w would be as large as they can, below the root, steps over it, and comes
     back to it without a bracket. Heights are built from the gaps, so that the lowest keeps all of its digits.
     """
-    mask, full = here[:, None, :], bool(here.all())
-    lines = inverse[:, None, :] - slope[:, :, None] * scores[:, None, :]
-    lowest = (lines if full else np.where(mask, lines, np.inf)).min(axis=2)
-    gaps = lines - lowest[:, :, None] if full else np.where(mask, lines - lowest[:, :, None], np.inf)
+    # Outputs come first here, so that sums over them run along whole rows.
+    mask, full = here.T[:, :, None], bool(here.all())
+    lines = inverse.T[:, :, None] - slope * scores.T[:, :, None]
+    lowest = (lines if full else np.where(mask, lines, np.inf)).min(axis=0)
+    gaps = lines - lowest if full else np.where(mask, lines - lowest, np.inf)
 
     def logs(heights: np.ndarray) -> np.ndarray:
-        return np.sum(np.log(heights if full else np.where(mask, heights, 1.0)), axis=2)
+        return np.sum(np.log(heights if full else np.where(mask, heights, 1.0)), axis=0)
 
     target = np.sum(np.log(np.where(here, inverse, 1.0)), axis=1)[:, None]
     most = np.broadcast_to(target / here.sum(axis=1)[:, None], lowest.shape)
-    x = np.maximum(target - (logs(np.exp(most)[:, :, None] + gaps) - most), _LEAST)
+    x = np.maximum(target - (logs(np.exp(most) + gaps) - most), _LEAST)
     for _ in range(100):
-        heights = np.exp(x)[:, :, None] + gaps
-        before, slant = x, np.exp(x) * np.sum(1 / heights, axis=2)
+        heights = np.exp(x) + gaps
+        before, slant = x, np.exp(x) * np.sum(1 / heights, axis=0)
         x = np.clip(x - (logs(heights) - target) / slant, _LEAST, most)
         # The next error is about the square of this step.
         if np.max(np.abs(x - before)) < 1e-8 * max(1.0, float(np.max(np.abs(x)))):
             break
-    return np.exp(x)[:, :, None] + gaps, np.exp(x) - lowest
+    return np.moveaxis(np.exp(x) + gaps, 0, 2), np.exp(x) - lowest
 
 
 def _train(

@@ -29,6 +29,7 @@ _PANELS = (
     ("RewardBench v1", ("rewardbench",)),
     ("RewardBench v2", ("rewardbench2",)),
     ("reward variance", ("reward_variance",)),
+    ("forecast of the truth", ("forecast_true_value", "forecast_true_gain")),
 )
 _BARS = (
     ("right", "right", palette.PALE),
@@ -78,6 +79,7 @@ def evaluation(judgements: Mapping[str, Judgement]) -> Figure:
         _stack(axes[-1], judgements, names, places)
     axes[0].set_yticks(places, [name if len(name) <= 28 else name[:27] + "…" for name in names])
     axes[0].set_ylim(-0.6, len(names) - 0.4)
+    figure.supxlabel("dots: values; lines: bootstrap intervals over prompts", size=8)
     for panel in axes:
         panel.spines[["top", "right"]].set_visible(False)
         panel.tick_params(axis="y", length=0)

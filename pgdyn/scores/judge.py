@@ -10,7 +10,7 @@ from pgdyn.scores.judgement import Judgement, Settings
 from pgdyn.scores.missing import missing, wanted
 from pgdyn.scores.rewardbench import judge_lists, judge_results, rewardbench_1
 from pgdyn.scores.rows import RESPONSES, V1, V2, Rows
-from pgdyn.scores.tally import Tally, compact, ratios
+from pgdyn.scores.tally import Tally, compact, lean, ratios
 
 
 def judge(rows: Rows, settings: Settings) -> dict[str, Judgement]:
@@ -36,12 +36,13 @@ def _judge_pairs(rows: Rows, name: str, settings: Settings) -> Judgement:
     peak = 0.0 if weight is None else float(weight.max(initial=-np.inf))
     ratio = None if logp is None else logp[:, 1] - logp[:, 0]
     tally.add(Items(prompt, chosen, rejected, weight, mean, len(codes)), peak, None, ratio)
-    found = ratios({key: (over, tally.under[key]) for key, over in tally.over.items()}, settings)
-    notes = []
+    sums = {key: (over, tally.under[key]) for key, over in tally.over.items()}
+    found = ratios(sums, settings)
+    notes = lean(sums)
     if rows.kind == V1:
         assert rows.subset is not None
-        more, notes = rewardbench_1(rows.subset, chosen > rejected, settings)
-        found |= more
+        more, words = rewardbench_1(rows.subset, chosen > rejected, settings)
+        found, notes = found | more, notes + words
     return Judgement(
         rows.kind,
         found,

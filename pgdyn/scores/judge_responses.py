@@ -12,7 +12,7 @@ from pgdyn.metrics.items import Items, ordered_pairs
 from pgdyn.scores.judgement import ESCAPES, Judgement, Settings, Takeover
 from pgdyn.scores.missing import NO_TRUTH, missing, wanted
 from pgdyn.scores.rows import Rows
-from pgdyn.scores.tally import Tally, compact, many_sums, ratios
+from pgdyn.scores.tally import Tally, compact, lean, many_sums, ratios
 
 _BLOCK = 2**21  # pairs held at once
 _KEPT = 2**23  # pairs kept for the next model
@@ -68,6 +68,7 @@ def judge_responses(rows: Rows, name: str, settings: Settings) -> Judgement:
     if ahead is not None and not ahead.reached:
         reached = f"{ahead.kl.mean():.3g}, below the {settings.forecast:g} asked for"
         notes.append(f"the forecast of {name} ends at a mean KL of {reached}")
+    notes += lean(sums)
     if not several.all():
         notes.append(f"{int(np.sum(~several))} of {prompts} prompts have one response, which is compared with nothing")
     return Judgement(

@@ -99,6 +99,23 @@ def ratios(sums: dict[str, tuple[np.ndarray, np.ndarray]], settings: Settings) -
     return found
 
 
+def lean(sums: dict[str, tuple[np.ndarray, np.ndarray]]) -> list[str]:
+    """A sentence on the weighted metrics of which a few prompts have most of the weight, (sum w)^2 / sum w^2.
+
+    Example:
+        >>> lean({"weighted_accuracy": (np.ones(100), np.r_[1.0, np.full(99, 1e-6)])})
+        ['the weighted accuracies rest on few prompts: weighted_accuracy on 1.0 of 100 in effect']
+    """
+    found = []
+    for metric, (_, under) in sums.items():
+        if "weighted" not in metric or "harm" in metric or not under.any():
+            continue
+        size, there = float(under.sum() ** 2 / np.sum(under**2)), int(np.sum(under > 0))
+        if size < min(10, 0.5 * there):
+            found.append(f"{metric} on {size:.1f} of {there} in effect")
+    return [f"the weighted accuracies rest on few prompts: {', '.join(found)}"] if found else []
+
+
 def many_sums(items: Items) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """The sums of the metrics of one against many; the items have ranks."""
     assert items.rank is not None
