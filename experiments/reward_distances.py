@@ -1,9 +1,10 @@
 """What distances between rewards say of regret, and what they cannot say of benefit.
 
-Two parts. (a) Random Markov decision processes with two random rewards that mix to different degrees: EPIC, DARD and
+Three parts. (a) Random Markov decision processes with two random rewards that mix to different degrees: EPIC, DARD and
 STARC against the exact worst-case regret. (b) The plateau problem of the paper's controlled experiments, policy
 (.05, .5, .15, .15, .15) and truth (1, .8, -1, -1, -1): EPIC of a proxy against the time at which the flow on it brings
 the true value to .9. The truth itself, at distance 0, stalls.
+(c) Random bandits: the bounds L d <= regret <= U d of STARC.
 """
 
 from __future__ import annotations
@@ -37,10 +38,11 @@ def run(
     discount: float = 0.9,
     concentration: float = 0.3,
     proxies: int = 4000,
+    bandits: int = 10_000,
     t1: float = 1e8,
     seed: int = 0,
 ) -> xarray.Dataset:
-    """Measures both parts.
+    """Measures all parts.
 
     Args:
         pairs: of rewards, each with a process of its own.
@@ -49,12 +51,14 @@ def run(
         discount: g.
         concentration: of the Dirichlet distribution of next states: small is nearly deterministic.
         proxies: random proxies of the plateau problem.
+        bandits: random ones, of two to six outputs.
         t1: end time of the flows.
         seed: of everything.
 
     Returns:
         Over "pair": `regret` and `distance` [measure, pair], `correlation` [measure]; over "proxy": `epic_uniform`,
         `epic_initial`, `hitting_time`; the first three proxies are the truth, the far beneficial one and the near hack.
+        Over "bandit": `bandit_distance`, `bandit_regret`, `bandit_outputs`.
     """
     rng = np.random.default_rng(seed)
     regret, found = np.empty(pairs), np.empty((len(MEASURES), pairs))
@@ -68,6 +72,7 @@ def run(
         proxy = np.exp(rng.normal()) * ((1 - mix) * truth + mix * other + discount * shape - shape[:, None, None])
         regret[i] = distance.worst_case_regret(truth, proxy, dynamics=dynamics)
         found[:, i] = [measure(truth, proxy, dynamics=dynamics) for measure in MEASURES.values()]
+    armed = _bandits(bandits, rng)
     truth = np.asarray(paper.TRUE_REWARD, float)
     drawn = truth + rng.random((proxies, 1)) * 1.5 * rng.normal(size=(proxies, 5))
     table = np.concatenate([[truth, FAR, HACK], drawn])
@@ -83,6 +88,19 @@ def run(
             "epic_initial": ("proxy", epic[1]),
             "hitting_time": ("proxy", np.asarray(ends.hitting_time)),
             "proxy_reward": (("proxy", "output"), table),
+            **{f"bandit_{name}": ("bandit", column) for name, column in armed.items()},
         },
         {"measure": paper.labels(list(MEASURES))},
     )
+
+
+def _bandits(count: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """STARC and the worst-case regret of random bandits; in a third of them, proxy and truth are close."""
+    outputs = rng.integers(2, 7, count)
+    found = np.empty((2, count))
+    for i, size in enumerate(outputs):
+        truth, proxy = rng.normal(size=(2, size))
+        if i % 3 == 0:
+            proxy = truth + 0.1 * proxy
+        found[:, i] = distance.starc(truth, proxy), distance.worst_case_regret(truth, proxy)
+    return {"distance": found[0], "regret": found[1], "outputs": outputs}

@@ -138,8 +138,7 @@ def evaluate(
 
     Raises:
         ValueError: on a file that is no known kind, is empty or is cut off; on rows that cannot be used, unless they
-            are
-            skipped: how many, and the first of them; on settings out of range.
+            are skipped: how many, and the first of them; on settings out of range.
         OSError: if a file cannot be read.
 
     Example:

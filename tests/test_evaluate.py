@@ -23,7 +23,7 @@ def values(found, model):
     return {name: one["value"] for name, one in found.models[model].items()}
 
 
-# paper.md's worked case (arXiv 2604.25872, section 4), as a table of all outputs with their log-probabilities.
+# The worked case of arXiv 2604.25872, section 4, as a table of all outputs with their log-probabilities.
 @pytest.mark.parametrize(
     ("proxy", "golden"),
     [
@@ -183,7 +183,7 @@ def test_rewardbench_2(sample):
     assert found["one_vs_many_accuracy"] == pytest.approx(np.mean(first), rel=1e-12)
 
 
-# shared/methods/metrics.md, by the published formula.
+# By the published formula, by hand.
 def test_ties_formula():
     assert metrics.ties(["tied:1", "ref:1"], [[5, 4.6, 4, 1], [6, 3]], [2, 1]) == pytest.approx(1.00462, abs=5e-6)
     assert metrics.ties(["tied:1", "ref:1"], [[5, 3.5, 3, 1], [6, 5.8]], [2, 1]) == pytest.approx(0.59300, abs=5e-6)

@@ -18,6 +18,11 @@ def _variance(dataset: xarray.Dataset) -> tuple[bool, str]:
     return found[0] > found[1], f"variance {found[0]:.2f}, accuracy {found[1]:.2f}"
 
 
+def _rloo(dataset: xarray.Dataset) -> tuple[bool, str]:
+    found = [float(dataset[f"rloo_{name}_correlation"].mean()) for name in ("variance", "accuracy")]
+    return found[0] > found[1], f"variance {found[0]:.2f}, accuracy {found[1]:.2f}"
+
+
 def _on_policy(dataset: xarray.Dataset) -> tuple[bool, str]:
     on, off = (dataset[f"{name}_policy_accuracy"].mean("seed").values[:-1] for name in ("on", "off"))
     good = on[-1] > on[0] and off[-1] < off[0]
@@ -45,8 +50,8 @@ REPRODUCTION = Reproduction(
     title="Accurate reward models and good teachers",
     summary=(
         "Reward models fitted to 400 labels, 0 to 100 % of them on-policy, standardised and climbed from one initial "
-        "policy "
-        "beside the ground truth. Accuracy on both kinds of pairs, reward variance, and how fast proxy and truth rise."
+        "policy beside the ground truth. Accuracy on both kinds of pairs, reward variance, and how fast proxy and "
+        "truth rise."
     ),
     experiment=teachers.run,
     full={},
@@ -56,10 +61,15 @@ REPRODUCTION = Reproduction(
         Claim(
             "variance-foretells-the-rise-of-the-proxy",
             "Over the teachers of one problem the early rise of the proxy follows its reward variance more than its "
-            "accuracy: "
-            "mean Spearman correlations",
+            "accuracy: mean Spearman correlations",
             _SOURCE,
             fact("variance above accuracy", _variance),
+        ),
+        Claim(
+            "variance-foretells-the-rise-under-rloo",
+            "The same by RLOO as the paper has it, two samples a prompt and a KL penalty of .05",
+            _SOURCE,
+            fact("variance above accuracy", _rloo),
         ),
         Claim(
             "accuracy-is-where-the-pairs-are",

@@ -2,8 +2,7 @@ r"""Rewards and augmentations over similar contexts.
 
 RewardFusion replaces a context's reward by a weighted mean over similar contexts,
 
-    r'(c, y) = sum_j W[c, j] r(j, y),    W[c, .] = (1 for c itself, the similarity of its nearest neighbours) / their
-    sum,
+    r'(c, y) = sum_j W[c, j] r(j, y),    W[c, .] = (1 for c itself, the similarity of its nearest neighbours) / sum,
 
 which divides independent noise by 1 / sum_j W[c, j]^2 and adds a bias where the truth changes with the context.
 ConvexDA keeps of several variants of an instruction those on the convex hull of their embeddings, projected on two

@@ -6,9 +6,9 @@ prompt q by
     eta / T^2 < phi_q(z), phi_p(y) - E_{pi_p} phi_p >,
 
 exactly: logits are linear in the parameters. A tabular policy therefore learns nothing about other prompts; shared
-    features
-carry a behaviour over, in proportion to how much they have in common. That is all this says about generalisation of
-reward hacks from harmless tasks (School of Reward Hacks): a mechanism, not evidence that language models work so.
+features carry a behaviour over, in proportion to how much they have in common. That is all this says about
+generalisation of reward hacks from harmless tasks (School of Reward Hacks): a mechanism, not evidence that language
+models work so.
 """
 
 from __future__ import annotations

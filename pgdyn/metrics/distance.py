@@ -6,8 +6,7 @@ over states and actions, A ~ D_A, S and S' ~ D_S (EPIC) or from the transition m
     EPIC   C(R)(s,a,s') = R(s,a,s') + E[ g R(s',A,S') - R(s,A,S') - g R(S,A,S') ],        d = sqrt((1 - rho) / 2)
     DARD   the same with S' ~ T(s,A), S'' ~ T(s',A) for the states that follow s and s'
     STARC  C(R)(s,a) = E_{S'}[ R - V^u(s) + g V^u(S') ] ("value", V^u the value under the uniform policy, or another),
-    or the
-           least element of { R + shaping } ("minimal");    d = | C(R1)/|C(R1)| - C(R2)/|C(R2)| |
+           or the least element of { R + shaping } ("minimal");    d = | C(R1)/|C(R1)| - C(R2)/|C(R2)| |
 
 rho is Pearson's correlation over D. In one step (no transitions) a reward is [P, K], both EPIC and DARD subtract each
 prompt's mean under D_A, and both canonical forms of STARC subtract a mean. EPIC and DARD can be positive for rewards
@@ -16,8 +15,8 @@ L = 1 / sqrt(2 K) and U = sqrt(K / 2) for the minimal form in the Euclidean norm
 
 The worst-case regret of the truth a under the proxy b is what one can lose by a step that b approves of,
 
-    max { J_a(pi) - J_a(pi') : J_b(pi') >= J_b(pi) } / (max J_a - min J_a) = min_{lambda >= 0} range(J_{a - lambda b}) /
-    range(J_a)
+    max { J_a(pi) - J_a(pi') : J_b(pi') >= J_b(pi) } / (max J_a - min J_a)
+        = min_{lambda >= 0} range(J_{a - lambda b}) / range(J_a)
 
 by the duality of linear programmes (occupancies form a polytope): exact in one step at the breakpoints of lambda.
 

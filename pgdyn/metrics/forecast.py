@@ -4,8 +4,8 @@ Each prompt's n responses, drawn from the initial policy, are the outputs of a s
 (or, where their probabilities sum to 1, at these). Under gradient flow on the scores r every logit has a law in closed
 form: with u_y = 1 / pi_y,
 
-    u_y(t) proportional to  w_y = u_y(0) - a r_y + b,     sum_y log w_y = sum_y log u_y(0),     t = int_0^a sum_y 1 /
-    w_y da'
+    u_y(t) proportional to  w_y = u_y(0) - a r_y + b,     sum_y log w_y = sum_y log u_y(0),
+    t = int_0^a sum_y 1 / w_y da'
 
 so one number a, for which b is a root, gives policy, value and time (theory F1, and `pgdyn.exact` for problems at
 large). All prompts are trained for one time, chosen so that the mean KL(pi_t || pi_0) is what was asked for; time
@@ -15,7 +15,7 @@ A response that was not sampled plays no part: the forecast knows what training 
 already. With `held_out`, half of each prompt's responses are trained on and the other half, weighted by the law of
 their own scores, tells the true value; then the halves change places.
 
-Source: this project (methods/metrics.md, G6.8).
+Source: this project.
 """
 
 from __future__ import annotations

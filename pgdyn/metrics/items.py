@@ -4,8 +4,7 @@ An item is a chosen score, the best of the scores that it has to beat, its promp
 weight l. One-vs-many and pairs are one thing here, since all rejected outputs score below a bar if the best of them
 does. With m the largest l of all items,
 
-    Acc = sum_x a_x / sum_x b_x,        a_x = sum over items i of prompt x of u_i 1[ rejected_i < bar_i ],   b_x = sum
-    u_i
+    Acc = sum_x a_x / sum_x b_x,    a_x = sum over items i of prompt x of u_i 1[ rejected_i < bar_i ],    b_x = sum u_i
 
 where u_i = 1 or exp(l_i - m), and the bar is the chosen score, or max(chosen, V_P) in the harm-aware forms.
 """

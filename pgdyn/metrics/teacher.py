@@ -3,9 +3,8 @@ r"""Reward variance: how fast a reward model teaches, whatever it ranks right.
     Var = mean over prompts of Var_{y ~ pi_0}[ r_P(y) ]
 
 Source: arXiv 2503.15477, section 3: the time to raise the true value is at least of order Var^(-1/3). Its program
-    divides
-by n - 1, as is done here, so that the sampled value is unbiased; it compares reward models after their scores have been
-standardised over all prompts and responses, as `standardize` does.
+divides by n - 1, as is done here, so that the sampled value is unbiased; it compares reward models after their scores
+have been standardised over all prompts and responses, as `standardize` does.
 """
 
 from __future__ import annotations

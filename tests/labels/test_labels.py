@@ -1,5 +1,5 @@
-"""Labels and fits. Oracles: the infinite limit, SciPy's optimiser, enumeration, closed forms, the numbers of
-methods/labels.md."""
+"""Labels and fits. Oracles: the infinite limit, SciPy's optimiser, enumeration, closed forms, numbers worked
+out by hand."""
 
 import dataclasses
 
@@ -35,7 +35,7 @@ def test_infinite_labels_give_the_truth():
 
 
 def test_flips_shrink_a_difference_to_their_logit():
-    """methods/labels.md: logit((1 - 2e) sigma(1) + e) = .4706 at e = 1/4."""
+    """Bradley-Terry with flips: logit((1 - 2e) sigma(1) + e) = .4706 at e = 1/4."""
     found = labels.fit(labels.all_pairs(labels.win_probability([1.0, 0.0], flip=0.25)), (1, 2)).reward[0]
     assert found[0] - found[1] == pytest.approx(0.4706, abs=5e-5)
     gap = labels.population_logits(labels.win_probability([1.0, 0.0], flip=0.25))[0, 0, 1]
@@ -105,7 +105,7 @@ def test_ways_of_labelling():
 
 
 def test_strength_finds_flipped_labels_and_cleaning_helps():
-    """methods/labels.md, 5.2: 25 % flips, D = 8, n = 2000, M = 10. Over seeds: clean >= flip > plain in held-out
+    """Secrets of RLHF, part II: 25 % flips, D = 8, n = 2000, M = 10. Over seeds: clean >= flip > plain in held-out
     accuracy."""
     accuracies = {"plain": [], "flip": [], "margin": [], "clean": []}
     aucs = []
@@ -149,7 +149,7 @@ def test_kinds_of_bad_labels_and_relabelling():
 
 
 def test_noisy_accuracy_is_a_line():
-    """methods/labels.md, 5.3: slope 1 - 2e, exactly."""
+    """CHH-RLHF: slope 1 - 2e, exactly."""
     accuracy = np.linspace(0, 1, 5)
     np.testing.assert_allclose(np.diff(labels.noisy_accuracy(accuracy, 0.3)), 0.25 * 0.4, rtol=1e-12)
 
@@ -189,7 +189,7 @@ def named(pairs):
 
 
 def test_factors_in_order():
-    """methods/labels.md, 5.5: by hand; no change under scales, nor at threshold 0 under increasing maps."""
+    """HERON: by hand; no change under scales, nor at threshold 0 under increasing maps."""
     factors = np.array([[1.0, 0.0], [0.9, 5.0], [0.2, 9.0]])
     assert named(labels.hierarchical_preferences(factors, thresholds=0.5)) == {(1, 0), (0, 2), (1, 2)}
     assert named(labels.hierarchical_preferences(factors)) == {(0, 1), (0, 2), (1, 2)}
@@ -215,7 +215,7 @@ def test_factors_in_order():
 
 
 def test_averaged_judges():
-    """methods/labels.md, 5.7, and draws."""
+    """The Gaussian law by its table, and draws."""
     table = {1: 0.6342, 4: 0.7365, 16: 0.8413, 64: 0.8970}
     for k, want in table.items():
         assert labels.NoisyJudge(2.0, 0.5, k).accuracy(1.0) == pytest.approx(want, abs=5e-5)
@@ -299,7 +299,7 @@ def users():
 
 
 def test_users_who_choose_reverse_a_ranking():
-    """methods/labels.md, 5.9: truth .65 < .75, naive .74 > .66, bias +-.09, exactly."""
+    """Two models by hand: truth .65 < .75, naive .74 > .66, bias +-.09, exactly."""
     even = np.array([0.5, 0.5])
     users = logs.Users(
         even, np.array([[0.2, 0.8], [0.8, 0.2]]), np.array([[0.5, 0.6], [0.8, 0.9]]), np.ones(1), np.ones((2, 1, 1)),

@@ -40,7 +40,7 @@ def loop(name, chosen, rejected, logp_chosen, logp_rejected, mean_reward, one_vs
     return total / scale
 
 
-# paper.md's worked case (arXiv 2604.25872, section 4): Acc, HAcc, Acc-W, HAcc-W over all strictly ordered pairs.
+# The worked case of arXiv 2604.25872, section 4: Acc, HAcc, Acc-W, HAcc-W over all strictly ordered pairs.
 @pytest.mark.parametrize(
     ("proxy", "golden"),
     [

@@ -1,5 +1,5 @@
-"""Rankings, teachers, consistency and distances. Oracles: SciPy, enumeration, closed forms, the numbers of
-methods/metrics.md."""
+"""Rankings, teachers, consistency and distances. Oracles: SciPy, enumeration, closed forms, published
+values."""
 
 import itertools
 import json
@@ -47,7 +47,7 @@ def test_best_of_n_by_enumeration():
     assert float(metrics.best_of_n_value(truth, proxy, start, 3)) == pytest.approx(want, rel=1e-12)
 
 
-# methods/metrics.md, Gaussian scores of separation d: pairwise and one-versus-nine accuracy, by quadrature.
+# RewardMATH's setting: Gaussian scores of separation d: pairwise and one-versus-nine accuracy, by quadrature.
 @pytest.mark.parametrize(
     ("d", "pair", "nine"), [(0.5, 0.638, 0.199), (1, 0.760, 0.341), (2, 0.921, 0.674), (3, 0.983, 0.902)]
 )
@@ -116,7 +116,7 @@ def test_consistency_of_a_reward_that_ignores_the_instruction():
     assert float(metrics.instruction_consistency(scores, strict=False)) == 1.0
 
 
-# methods/metrics.md, G6.4: the plateau problem.
+# EPIC by hand on the plateau problem.
 @pytest.mark.parametrize(
     ("proxy", "uniform", "initial"), [([1, -1, -1, -1, -1], 0.4095, 0.6110), ([0.2, 0.8, -1, -1, -1], 0.1596, 0.0965)]
 )
@@ -152,7 +152,7 @@ def test_regret_of_random_bandits_lies_between_its_bounds():
     """L d <= regret <= U d with L = 1 / sqrt(2 K), U = sqrt(K / 2); both are nearly met. Oracle: linear programmes."""
     rng = np.random.default_rng(0)
     lower, upper = np.inf, 0.0
-    for i in range(10_000):
+    for i in range(600):
         outputs = int(rng.integers(2, 7))
         truth, proxy = rng.normal(size=(2, outputs))
         if i % 3 == 0:
