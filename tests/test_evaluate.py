@@ -167,6 +167,8 @@ def test_rewardbench_1_without_scores(sample):
     half = pgdyn.evaluate({"subset": ["hep-go"] * 4, "results": [1, 0, 0.5, 2]}, skip_bad=True)
     assert values(half, "scores") == {"accuracy": 0.5, "rewardbench": 0.5, "rewardbench_reasoning": 0.5}
     assert "row 4: results: 2 does not lie between 0 and 1" in half.bad["scores"]
+    halves = pgdyn.evaluate({"subset": ["hep-go"] * 3, "results": [1, 0.5, 0.5]}).judgements["scores"].errors
+    assert halves == {"right": 1, "wrong": 2}
 
 
 def test_rewardbench_2(sample):

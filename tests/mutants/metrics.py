@@ -49,6 +49,16 @@ MUTANTS = (
         "never = wrong & (items.rejected > mean)",
         _EVALUATE,
     ),
+    Mutant("pgdyn/scores/tally.py", "under.sum() ** 2 / np.sum(under**2)", "under.sum() ** 2 / under.max()", _EVALUATE),
+    Mutant("pgdyn/scores/results.py", "(right < 0) | (right > 1)", "right < 0", _EVALUATE),
+    Mutant(
+        "pgdyn/scores/rewardbench.py", "correct = int(np.sum(right == 1))", "correct = int(np.sum(right))", _EVALUATE
+    ),
+    Mutant("pgdyn/evaluate.py", "if key in left and key.startswith(ONE)", "if key in left and not key", _EVALUATE),
+    Mutant("pgdyn/scores/kinds.py", "if other != name and (has_role", "if not other and (has_role", _FILES),
+    Mutant("pgdyn/scores/files.py", "int(text) if len(text) < 400", "int(text) if len(text) < 40_000", _FILES),
+    Mutant("pgdyn/metrics/forecast.py", "np.exp(own[:, :-1]) * steep", "np.exp(own[:, :-1])", _RANKINGS),
+    Mutant("pgdyn/metrics/forecast.py", "np.log(mean(log_time) / kl)", "np.log(mean(log_time) / kl) + 1e-3", _RANKINGS),
     Mutant("pgdyn/scores/files.py", "start = before + reader.line_num + 1", "start = before + reader.line_num", _FILES),
     Mutant("pgdyn/scores/files.py", "EMPTY\n    try:", 'EMPTY\n    if True:\n        return 0.0, ""\n    try:', _FILES),
     Mutant("pgdyn/metrics/forecast.py", "np.log1p(np.maximum(", "np.log(np.maximum(", _RANKINGS),
