@@ -111,6 +111,7 @@ REPRODUCTION = Reproduction(
             "models better than Acc: difference of the Spearman correlations with its 95 % interval",
             _PAPER,
             fact("above 0", _graded),
+            needs_full=True,
         ),
         Claim(
             "no-gain-where-bad-outputs-tie",

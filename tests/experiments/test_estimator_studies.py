@@ -25,6 +25,7 @@ from experiments import (
     rank_bias,
     tail_extrapolation,
     verifier_noise,
+    withdrawn_credit,
 )
 
 
@@ -36,6 +37,24 @@ def test_times_of_many_flows_are_those_of_the_exact_solution():
     np.testing.assert_allclose(found, pgdyn.exact.hitting_time(batch, 0.95), rtol=5e-5)
     at_target = mean_times.hitting_times(partial_credit.PARTLY, np.array([[[9.0, 0, 0, 0]]]), 0.95)
     assert at_target.tolist() == [0.0]
+
+
+def test_credit_withdrawn_from_the_mode():
+    """Oracles: partial credit to the end where half success never is the mode, binary credit where it is from the
+    start, and in between the exact solution of each of the two flows."""
+    cells = np.array([[0.3, 0.01], [0.1, 0.6], [0.05, 0.3]])
+    starts, target = partial_credit._tabular(cells), partial_credit.TARGET
+    credits = (partial_credit.PARTLY, partial_credit.WHOLE)
+    partial, binary = (mean_times.hitting_times(one, starts, target) for one in credits)
+    found = withdrawn_credit.withdrawn_times(*credits, starts, partial, target, [1])
+    assert found[0] == partial[0] and found[1] == pytest.approx(binary[1], rel=1e-9)
+    half = np.array([0.0, 1.0, 0.0, 0.0])
+    waiting = pgdyn.Problem.tabular(np.exp(starts[2]), half, partial_credit.HALFWAY)
+    when = float(pgdyn.exact.hitting_time(waiting, withdrawn_credit.MODE))
+    at = np.exp(np.asarray(pgdyn.exact.log_policy(waiting, when)))
+    assert at[0, 1] == pytest.approx(withdrawn_credit.MODE, abs=1e-6)
+    rest = float(pgdyn.exact.hitting_time(pgdyn.Problem.tabular(at, partial_credit.BINARY), target))
+    assert found[2] == pytest.approx(when + rest, rel=1e-4)
 
 
 def test_random_rewards_by_enumeration_and_by_law():
