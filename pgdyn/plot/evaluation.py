@@ -119,7 +119,13 @@ def _stack(axes: Any, judgements: Mapping[str, Judgement], names: list[str], pla
             axes.barh(places, share, left=left, height=0.55, color=color, label=label)
         left += share
     axes.set_title("what errors do", loc="left", size=9.5)
-    axes.set_xlabel("fraction of pairs", size=8.5)
     axes.set_xlim(0, 1)
     axes.tick_params(labelsize=8)
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), fontsize=7, frameon=False)
+    axes.legend(
+        loc="upper center",
+        bbox_to_anchor=(0.5, -0.12),
+        fontsize=7,
+        frameon=False,
+        title="fraction of pairs",
+        title_fontsize=7,
+    )

@@ -69,7 +69,7 @@ class Reading:
     unit: str
 
 
-def only_name(table: Table) -> str:
+def _only_name(table: Table) -> str:
     """What a file's only reward model is called."""
     named = table.scalars.get("model")
     stem = table.path.name.removesuffix(".gz")
@@ -79,7 +79,7 @@ def only_name(table: Table) -> str:
 def per_model(table: Table, sieve: Sieve, roles: Mapping[str, str]) -> list[tuple[str, np.ndarray]]:
     """(name, rows) of each model that a column names; all rows where none does."""
     if "model" not in roles:
-        return [(only_name(table), np.flatnonzero(sieve.good))]
+        return [(_only_name(table), np.flatnonzero(sieve.good))]
     codes, names = sieve.keys(roles["model"])
     return [(name, found) for i, name in enumerate(names) if len(found := np.flatnonzero(sieve.good & (codes == i)))]
 
