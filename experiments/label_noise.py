@@ -1,10 +1,10 @@
 """Noisy labels, cleaning and the accuracy paradox: what better reward models are worth after training.
 
-All runs: P prompts of K outputs with linear rewards, a tabular policy, flows to one time, raw and with rewards divided
-by their standard deviation under the initial policy.
+All runs: P prompts of K outputs with linear rewards, a tabular policy unless said, flows to one time, raw and with
+rewards divided by their standard deviation under the initial policy.
 
 (a) Accuracy paradox: Bradley-Terry reward models after t steps of gradient descent on labels; accuracy, reward variance
-    and the true value after training.
+    and the true value after training, of a tabular policy and of small ones with few shared features.
 (b) Clean and noisy benchmarks: reward models of many sizes of error are ranked by their accuracy on noisy and on clean
     pairs of few prompts, and both rankings are held against the true value after training (CHH-RLHF).
 (c) Cleaning (Secrets II): a quarter of the labels flipped; plain, flipped back by strength, with adaptive margins,
@@ -26,6 +26,7 @@ from pgdyn.metrics.exact import one_vs_many
 
 WAYS = ("plain", "flip", "margin", "flip and margin", "clean labels")
 FIFTHS = 5
+SIZES = (4, 32)  # features of small policies
 FITS = (0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
 
@@ -58,7 +59,8 @@ def run(
         seed: of everything.
 
     Returns:
-        (a) `accuracy`, `variance`, `value` [scaling, step, seed]; (b) `clean_accuracy`, `noisy_accuracy`, `model_value`
+        (a) `accuracy`, `variance`, `value` [scaling, step, seed], and `small_value` [size, scaling, step, seed] of
+        policies with few shared features; (b) `clean_accuracy`, `noisy_accuracy`, `model_value`
         [model], `rank_correlation` [benchmark], and for the same models the best-of-64 value with `pairwise` and
         `reciprocal_rank`; (c) `auc`, `low_fifth` (its flipped part) and `negative` (the part of labels of negative
         strength) [seed], `test_accuracy` and `cleaned_value` [way, seed], `fifth_accuracy` and `fifth_value` [fifth,
@@ -72,12 +74,13 @@ def run(
     bench = _benchmarks(models, prompts, outputs, benchmark, flip, tau, rng)
     kernels = np.geomspace(0.02, 2.0, widths)
     fused = [_fusion(kernels, rng) for _ in range(seeds)]
-    stack = [np.stack([one[i] for one in paradox], axis=-1) for i in range(3)]
+    stack = [np.stack([one[i] for one in paradox], axis=-1) for i in range(4)]
     return xarray.Dataset(
         {
             "accuracy": (("step", "seed"), stack[0]),
             "variance": (("step", "seed"), stack[1]),
             "value": (("scaling", "step", "seed"), stack[2]),
+            "small_value": (("size", "scaling", "step", "seed"), stack[3]),
             **{name: ("seed", column) for name, column in zip(("auc", "low_fifth", "negative"), signs, strict=True)},
             "test_accuracy": (("way", "seed"), ways[0]),
             "cleaned_value": (("way", "seed"), ways[1]),
@@ -100,6 +103,7 @@ def run(
         },
         {
             "step": list(FITS),
+            "size": list(SIZES),
             "scaling": words(["raw", "normalised"]),
             "way": words(WAYS),
             "fifth": list(range(1, FIFTHS + 1)),
@@ -122,14 +126,17 @@ def _problem(
 
 
 def gains(truth: np.ndarray, policy: np.ndarray, scores: np.ndarray, tau: float) -> np.ndarray:
-    """[M], the true value gained by flows on M scores [M, P, K] to time `tau` for each prompt, over the best gain.
+    """[M], the true value that tabular flows on scores [M, P, K] gain by time `tau` for each prompt, over the best gain.
 
     Example:
         >>> truth = np.eye(2)
         >>> gains(truth, np.full((2, 2), 0.5), np.stack([truth, -truth]), 1e4).round(2).tolist()
         [1.0, -1.0]
     """
-    problem = Problem.tabular(policy, truth)
+    return _climbed(Problem.tabular(policy, truth), policy, truth, scores, tau)
+
+
+def _climbed(problem: Problem, policy: np.ndarray, truth: np.ndarray, scores: np.ndarray, tau: float) -> np.ndarray:
     ends = flow_many(problem.with_proxy(scores), tau * len(truth), rtol=1e-5, atol=1e-7)
     first = np.mean(np.sum(policy * truth, axis=1))
     return (np.asarray(ends.true_value) - first) / (np.mean(truth.max(axis=1)) - first)
@@ -156,9 +163,19 @@ def _paradox(prompts: int, outputs: int, pairs: int, tau: float, rng: np.random.
     scores = np.stack(kept)
     # The untrained model says nothing; its normalised rewards stay at zero.
     both = np.stack([gains(truth, policy, one, tau) for one in (scores, standardised(scores, policy))])
+    small = []
+    basis = rng.normal(size=(prompts, outputs, max(SIZES))) / np.sqrt(max(SIZES))
+    for size in SIZES:
+        # Features beyond the size are nothing, so that one program runs policies of all sizes.
+        own = basis * (np.arange(max(SIZES)) < size) * np.sqrt(max(SIZES) / size)
+        problem = Problem.linear(own, truth, initial_policy=policy)
+        logits = own @ np.asarray(problem.initial_params)
+        start = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+        pair = (scores, standardised(scores, start))
+        small.append([_climbed(problem, start, truth, one, tau) for one in pair])
     mean = np.sum(policy * scores, axis=2, keepdims=True)
     variance = np.mean(np.sum(policy * (scores - mean) ** 2, axis=2), axis=1)
-    return _accuracy(test, scores), variance, both
+    return _accuracy(test, scores), variance, both, np.array(small)
 
 
 def _benchmarks(
