@@ -126,7 +126,7 @@ def _problem(
 
 
 def gains(truth: np.ndarray, policy: np.ndarray, scores: np.ndarray, tau: float) -> np.ndarray:
-    """[M], the true value that tabular flows on scores [M, P, K] gain by time `tau` for each prompt, over the best gain.
+    """[M], the true value gained by tabular flows on scores [M, P, K] to time `tau` of each prompt, over the best gain.
 
     Example:
         >>> truth = np.eye(2)

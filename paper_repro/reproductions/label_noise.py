@@ -164,9 +164,9 @@ REPRODUCTION = Reproduction(
         ),
         Claim(
             "fits-to-fifths-by-strength",
-            "Fitted alone, the fifth of lowest strength harms and the top fifth is no better than the middle. The second fifth "
-            "is near chance in the paper and far above it here, where all that is wrong with a label is that it is "
-            "flipped",
+            "Fitted alone, the fifth of lowest strength harms and the top fifth is no better than the middle. The "
+            "second fifth is near chance in the paper and far above it here, where all that is wrong with a label is "
+            "that it is flipped",
             _SECRETS,
             fact("lowest below 1/2 and harmful, top within half a point of the middle", _fifths),
         ),
