@@ -43,7 +43,7 @@ def pytest_configure(config):
     compilation_cache.enable()
     # Tracing makes so many objects that Python, left alone, spends an eighth of the time looking for garbage.
     gc.freeze()
-    gc.set_threshold(50_000, 20, 20)
+    gc.set_threshold(200_000, 50, 100)
 
 
 @pytest.hookimpl(tryfirst=True)

