@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import importlib
+import io
 import os
 import signal
 import sys
@@ -65,6 +66,9 @@ def run() -> NoReturn:
     # Imports and tracing make a great many objects that stay. Python would go through them all again and again, to find
     # those that refer to one another in circles, which takes a sixth of a short run.
     gc.set_threshold(200_000)
+    for stream in (sys.stdout, sys.stderr):  # a terminal that does not know a character of a name shows its number
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     code = main()
     if code == INTERRUPTED:
         # A compiled computation may still be running on a thread, and would crash when the interpreter is taken down.

@@ -125,8 +125,13 @@ def _height(prompts: Prompts, base: Float[Array, "P K *lanes"]) -> Float[Array, 
 
 def _leader(prompts: Prompts, base: Array, tau: Array) -> Bool[Array, "P K *lanes"]:
     """The output m."""
-    bound = prompts.reward * tau[:, None] - _height(prompts, base)
-    first = jnp.argmax(bound, axis=1, keepdims=True)
+    height = _height(prompts, base)
+    # From the largest reward, and by height alone among equal ones: a late tau is so large that heights vanish in it.
+    gap = prompts.reward - jnp.max(jnp.where(jnp.isfinite(height), prompts.reward, -jnp.inf), axis=1, keepdims=True)
+    bound = gap * tau[:, None] - height
+    best = jnp.argmax(bound, axis=1, keepdims=True)
+    alike = gap == jnp.take_along_axis(gap, best, axis=1)
+    first = jnp.argmin(jnp.where(alike, height, jnp.inf), axis=1, keepdims=True)
     return jax.lax.broadcasted_iota(first.dtype, bound.shape, 1) == first
 
 

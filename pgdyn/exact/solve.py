@@ -30,7 +30,8 @@ def _march_to(prompts: Prompts, times: Array, record: bool) -> tuple[Array, Arra
         mass = march.nodes(prompts, where.base, where.length).mass
         own = march.part(prompts, where.base, where.length, mass, time - where.time)
         found = plane.log_policy(prompts, plane.at(prompts, where.base, own), where.scale)
-        return where, (jnp.where(where.over, found, jnp.nan), where.tau + own / where.scale, where)
+        there = where.over & jnp.all(jnp.isfinite(found), axis=(0, 1))  # not where time / rate is beyond all numbers
+        return where, (jnp.where(there, found, jnp.nan), where.tau + own / where.scale, where)
 
     return jax.lax.scan(reach, march.begin(prompts, record), times)[1]
 

@@ -47,7 +47,8 @@ def read(path: str | os.PathLike[str], content: str = "problem") -> dict[str, An
     if path.is_dir():
         raise ValueError(f"{path} is a directory, not a {content} file")
     suffix(path, content)
-    suffix(path, content)
+    if path.exists() and not path.is_file():  # it might have no end, or never begin
+        raise ValueError(f"{path} is a pipe or a device, not a {content} file")
     try:
         data = path.read_bytes()
     except FileNotFoundError:
@@ -201,7 +202,9 @@ def _parse(path: pathlib.Path, text: str, content: str) -> dict[str, Any]:
     except RecursionError:
         raise ValueError(f"{path} is nested too deeply to be a {content}") from None
     except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
+        # Python refuses the longest whole numbers, in words about itself.
+        long = "a whole number in it has thousands of digits" if "set_int_max_str_digits" in str(error) else error
+        raise ValueError(f"{path}: {long}") from None
     if not isinstance(table, dict):
         kinds = {list: "a list", str: "a string", bool: "a truth value", type(None): "null"}
         found = kinds.get(type(table), "a number")

@@ -5,6 +5,8 @@ What does not is refused by a ValueError that names the axis.
 
 from __future__ import annotations
 
+import contextlib
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,6 +19,7 @@ from pgdyn.sweep.dynamics import Dynamics
 from pgdyn.sweep.template import Template
 
 _DIMENSIONS = ("prompt", "output", "feature", "done")  # names of a sweep's dataset that no axis may have
+_NUMBERS = 2**24  # of the problems that are made at once, to see whether they can be
 
 
 def read(entries: Any) -> list[Axis]:
@@ -60,13 +63,15 @@ def require(axes: Any, template: Template, dynamics: Dynamics, reserved: Sequenc
         raise ValueError(f"problem: {next(iter(template.draws))} is random, so an axis of seeds is needed")
     _require_policies([axis for axis in axes if axis.base == "initial_policy" and axis.index is not None], template)
     along = [axis for axis in axes if axis.of_problem]
+    most = max(1, _NUMBERS // math.prod(template.sizes.values()))
     for i, axis in enumerate(axes):
         # The problems along one axis, all others at their first value: the constructors know every rule.
-        if axis.of_problem:
-            with _within(i, axis.field):
-                rows = [other.values if other is axis else other.values[[0] * len(axis)] for other in along]
+        for first in range(0, len(axis), most) if axis.of_problem else ():
+            with _within(i, axis.field), tables.within(f"from value {first} on") if first else contextlib.nullcontext():
+                own = axis.values[first : first + most]
+                rows = [own if other is axis else other.values[[0] * len(own)] for other in along]
                 chosen = [(other.base, other.index, row) for other, row in zip(along, rows, strict=True)]
-                template.batch(len(axis), chosen, np.zeros(len(axis), np.int64))
+                template.batch(len(own), chosen, np.zeros(len(own), np.int64))
     if not along:
         with tables.within("problem"):
             template.batch(1, (), np.zeros(1, np.int64))

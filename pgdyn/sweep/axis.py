@@ -43,7 +43,7 @@ FIELDS = {  # field -> unit, and "array" (an index may follow) or what the numbe
     "seed": ("1", "at least 0"),
 }
 _LARGEST_SEED = 2**63 - 1
-_MOST_VALUES = 10**9
+_MOST_VALUES = 10**7  # a store's description lists them
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -109,8 +109,8 @@ class Axis:
         """
         if validate.is_traced(values):
             raise ValueError("values are traced; the values of an axis must be concrete")
-        if field == "seed" and np.ndim(values) == 1:
-            seeds = values.tolist() if isinstance(values, np.ndarray) else values
+        seeds = values.tolist() if isinstance(values, np.ndarray) else values
+        if field == "seed" and isinstance(seeds, list | tuple):
             checked = [_seed(f"values[{i}]", seed) for i, seed in enumerate(seeds)]  # pyright: ignore
             return _make(field, np.asarray(checked, np.int64), name, unit)
         array = validate.as_floats("values", values)
@@ -244,7 +244,7 @@ def _range(field: str, start: Any, stop: Any, count: Any) -> tuple[float, float,
 def _count(value: Any) -> int:
     number = validate.count("count", value, minimum=1)
     if number > _MOST_VALUES:
-        raise ValueError(f"count is {number}; an axis has at most 1e9 values")
+        raise ValueError(f"count is {number}; an axis has at most 1e7 values")
     return number
 
 
@@ -268,6 +268,8 @@ def _make(field: str, values: np.ndarray, name: Any, unit: Any, labels: Sequence
         if text is not None and (not isinstance(text, str) or not text.strip() or "/" in text and key == "name"):
             rule = "it must be a string that is not empty and, in a name, has no '/'"
             raise ValueError(validate.refusal(key, (), text, rule))
+    if not len(values):
+        raise ValueError("values is empty")
     if values.ndim == 1:
         found, counts = np.unique(values, return_counts=True)
         if (counts > 1).any():

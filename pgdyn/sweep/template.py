@@ -37,7 +37,7 @@ _AXES = {  # of each array; P may be missing where there is one prompt
     "prompt_weights": ("prompts",),
 }
 _SIZES = ("outputs", "prompts", "dimension")
-_MOST_NUMBERS = 10**9
+_MOST_NUMBERS = 10**8
 _DRAWN = ("features", "true_reward", "proxy_reward", "initial_params")
 _STREAM = 2**31  # keeps the draws of a problem apart from those of a sampled run, which folds small counts into its key
 
@@ -260,7 +260,7 @@ def _sizes(arrays: Mapping[str, np.ndarray], draws: Mapping[str, Draw], given: M
             raise ValueError(f"the key {key} is missing: the arrays are random, so it must say how many there are")
     if math.prod(sizes.values()) > _MOST_NUMBERS:
         listed = ", ".join(f"{axis} is {size}" for axis, size in sizes.items())
-        raise ValueError(f"{listed}; a problem of a sweep has at most 1e9 numbers")
+        raise ValueError(f"{listed}; a problem of a sweep has at most 1e8 numbers")
     for key, size in given.items():
         if sizes.get(key) != size:
             raise ValueError(f"{key} is {size}, but the arrays have {sizes.get(key, 'no features')}")

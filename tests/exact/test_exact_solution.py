@@ -118,6 +118,22 @@ def test_ties_and_equal_rewards():
     assert np.isinf(exact.hitting_time(same, 2.1)) and exact.hitting_time(same, 2.0) == 0
 
 
+def test_the_better_of_two_best_outputs_wins_however_late():
+    """Oracle: what never changes. With x = e^{-z}, x_0 - x_1 of equal rewards is constant, and so is the sum of z."""
+    start = np.array([0.2, 0.3, 0.1, 0.25, 0.15])
+    problem = Problem.tabular(start, [1, 1, -1, -1, 0])
+    logs = np.asarray(exact.log_policy(problem, np.array([1e10, 1e30, 1e60, 1e150, 1e290])))[:, 0]
+    shared = np.mean(np.log(start) - logs, axis=1)  # ln Z: the logits sum to what they did
+    difference = np.exp(-logs[:, 0] - shared) - np.exp(-logs[:, 1] - shared)
+    np.testing.assert_allclose(difference, 1 / 0.2 - 1 / 0.3, rtol=1e-9)
+    assert (logs[:, 1] > -1e-3).all()
+
+
+def test_a_time_beyond_the_horizon_is_not_found():
+    found = exact.log_policy(Problem.tabular([0.2, 0.2, 0.2, 0.2, 0.2], [1e90, 0, 0, 0, 0]), 1e290)
+    assert np.isnan(found).all()
+
+
 def test_outputs_that_do_not_move():
     """Features 0: gains of 0, and the sum's other form."""
     problem = Problem.linear([[1.0, 0], [0, 0], [0, 1], [0, 0]], [1, 0.5, 0, 0.2])

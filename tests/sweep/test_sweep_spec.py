@@ -87,7 +87,7 @@ BAD = {  # what is wrong -> (the file, the words that must be in the sentence)
     "no count": (changed("count = 5\n", ""), "the key count is missing"),
     "count 0": (changed("count = 5", "count = 0"), "axes[0] (proxy_reward[1]): count is 0; it must be at least 1"),
     "count 1.5": (changed("count = 5", "count = 1.5"), "count must be a whole number, got 1.5"),
-    "count huge": (changed("count = 5", "count = 10000000000"), "count is 10000000000; an axis has at most 1e9"),
+    "count huge": (changed("count = 5", "count = 10000000000"), "count is 10000000000; an axis has at most 1e7"),
     "empty range": (changed("stop = 1.0", "stop = -1.0"), "the range is empty: start and stop are both -1"),
     "one value": (changed("count = 5", "count = 1"), "count is 1 but start -1 and stop 1 differ"),
     "start nan": (changed("start = -1.0", "start = nan"), "axes[0] (proxy_reward[1]): start is nan; it must be finite"),
@@ -165,7 +165,7 @@ BAD = {  # what is wrong -> (the file, the words that must be in the sentence)
     ),
     "large sizes": (
         changed(TEMPLATE, RANDOM.replace("outputs = 3", "outputs = 100000\nprompts = 100000"), extra=SEEDS),
-        "outputs is 100000, prompts is 100000; a problem of a sweep has at most 1e9 numbers",
+        "outputs is 100000, prompts is 100000; a problem of a sweep has at most 1e8 numbers",
     ),
     "huge seed": (changed(TEMPLATE, RANDOM, extra=SEEDS + f"first = 1{'0' * 400}\n"), "seeds end at 2^63 - 1"),
     "huge value": (changed(extra=SECOND.format("temperature", f"[1{'0' * 400}]")), "temperature): values"),
