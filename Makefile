@@ -9,13 +9,14 @@ REQUIRE_PYTHON := import sys; v = sys.version_info; \
 	v[:2] in ((3, 11), (3, 12), (3, 13)) or sys.exit("error: pgdyn needs Python 3.11 to 3.13, not " + sys.version.split()[0])
 
 .DEFAULT_GOAL := help
-.PHONY: help test check reproduce mutants clean distclean
+.PHONY: help test check reproduce mutants soak clean distclean
 
 help:
 	@echo 'make reproduce   run the experiments of the paper, with figures and a report of every claim, into reproduction/'
 	@echo 'make test        run the tests'
 	@echo 'make check       run the linter, the format check and the type checker'
 	@echo 'make mutants     alter one line at a time and see that the tests notice (half an hour or more)'
+	@echo 'make soak        kill sweeps, spoil files, pass wrong arguments and extreme numbers, and count what survives (20 minutes)'
 	@echo 'make clean       remove what the above leave behind, except the environment'
 	@echo 'make distclean   remove the environment in $(VENV) too'
 
@@ -33,6 +34,9 @@ reproduce: $(INSTALLED)
 
 mutants: $(INSTALLED)
 	$(BIN)/python -m tests.mutants
+
+soak: $(INSTALLED)
+	$(BIN)/python -m tests.soak
 
 # The environment is made anew where there is none that works, or where another version of Python is asked for.
 PRESENT := $(shell $(BIN)/python -V 2>/dev/null)

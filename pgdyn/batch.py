@@ -6,7 +6,7 @@ compiles anything; under `jax.jit` and `jax.vmap` they are JAX's.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import equinox as eqx
@@ -369,7 +369,11 @@ class Batch(eqx.Module):
             return self._each(lambda array: array[index])
         size, traced = self.size, validate.is_traced(index)
         if not traced and not isinstance(index, tuple):
-            index = np.asarray(index)
+            try:
+                index = np.asarray(index)
+            except (ValueError, TypeError):  # ragged lists, keys
+                index = ()
+        if not traced and not isinstance(index, tuple):
             index = index.astype(int) if index.size == 0 else index
             if index.dtype.kind == "b" and index.shape == (size,):
                 index = np.flatnonzero(index)
@@ -405,6 +409,8 @@ def stack(problems: Sequence[Problem]) -> Batch:
         >>> len(stack([Problem.tabular([0.2, 0.8], [1, 0]), Problem.tabular([0.5, 0.5], [1, 0])]))
         2
     """
+    if isinstance(problems, Problem) or not isinstance(problems, Iterable) or getattr(problems, "ndim", 1) == 0:
+        raise ValueError(f"problems is {validate.shown(problems)}; stack takes a list of problems")
     problems = list(problems)
     if not problems:
         raise ValueError("stack needs at least one problem")

@@ -22,7 +22,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from pgdyn import reduction
-from pgdyn.problem import Problem
+from pgdyn.problem import Problem, require_single
 from pgdyn.reduction import along
 
 NEAR_MODE = 1e-3  # outputs within so many nats of the likeliest one count as likeliest too
@@ -137,10 +137,14 @@ def kernel(problem: Problem, params: Float[Array, "..."] | None = None) -> Float
         problem: one problem. G is the identity over T^2 when tabular, and the tangent kernel J J^T / T^2 of a network.
         params: where the kernel of a network is taken; None for its start. Other kernels stand still.
 
+    Raises:
+        ValueError: on a batch, or what is no problem.
+
     Example:
         >>> kernel(Problem.tabular([0.2, 0.8], [1, 0])).reshape(2, 2).tolist()
         [[1.0, 0.0], [0.0, 1.0]]
     """
+    require_single(problem, "kernel")
     if problem.is_tabular:
         size = problem.num_prompts * problem.num_outputs
         shape = (problem.num_prompts, problem.num_outputs) * 2

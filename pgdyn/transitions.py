@@ -278,7 +278,10 @@ def _checked(table: Any) -> tuple[np.ndarray | None, np.ndarray | None]:
 
 
 def _checked_mask(mask: Any, shape: tuple[int, int]) -> np.ndarray:
-    array = np.asarray(mask)
+    try:
+        array = np.asarray(mask)
+    except (ValueError, TypeError):
+        array = validate.as_floats("mask", mask)  # says what is wrong with it
     if array.shape not in (shape, shape[1:]):
         raise ValueError(f"mask has shape {array.shape}; it must be {shape}, true where there is such an action")
     if array.dtype != bool:

@@ -42,6 +42,16 @@ def is_traced(value: Any) -> bool:
     return isinstance(value, Tracer)
 
 
+def require_known(caller: str, tree: Any) -> None:
+    """Raises ValueError where some array of a tree is being traced, for what needs its numbers.
+
+    Example:
+        >>> require_known("plot", np.ones(3))
+    """
+    if any(map(is_traced, jax.tree.leaves(tree))):
+        raise ValueError(f"{caller} needs numbers, and inside jax.jit or jax.vmap there are none yet; call it outside")
+
+
 def float_dtype() -> Any:
     """float64 where JAX has it on (the default under pgdyn), float32 under `PGDYN_X64=0`."""
     return jax.dtypes.canonicalize_dtype(np.float64)
@@ -61,6 +71,8 @@ def as_floats(name: str, value: Any) -> Any:
         return jax.numpy.stack([as_floats(name, item) for item in value])
     except ValueError:
         raise ValueError(_ragged(name, value)) from None
+    except TypeError:  # a JAX key, or what else refuses to be numbers
+        raise ValueError(refusal(name, (), value, f"every entry of {name} must be a real number")) from None
     if array.dtype.kind == "O" and any(is_traced(item) for item in array.flat):
         return jax.numpy.asarray(value, float_dtype())
     if array.size == 0:

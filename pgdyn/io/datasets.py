@@ -17,6 +17,7 @@ import jax
 import numpy as np
 import xarray
 
+from pgdyn import validate
 from pgdyn.batch import Batch
 from pgdyn.dynamics import flow as _flow
 from pgdyn.dynamics.fields import describe, to_table
@@ -79,6 +80,7 @@ def solution_dataset(solution: Solution, batch_dims: Sequence[str] | None = None
         >>> dict(runs.sizes), runs.true_reward.dims, runs.attrs["settings"]["optimizer"]
         ({'proxy': 2, 'prompt': 1, 'output': 5}, ('prompt', 'output'), 'sgd')
     """
+    validate.require_known("to_dataset", solution)
     shape = np.shape(solution.result)
     batch = _batch_dims(batch_dims, shape)
     point = batch if solution.t is None else (*batch, "time")

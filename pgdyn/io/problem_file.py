@@ -94,8 +94,10 @@ def start_note(path: str | os.PathLike[str], problem: Problem) -> str:
         >>> start_note(path, load_problem(path))
         'the features cannot express initial_policy: the run begins at 0.333 instead of 0.5 for output 2 of prompt 0'
     """
+    if problem.features is None:  # a tabular policy can be any; the file is not read a second time
+        return ""
     arrays, written = table_arrays(tables.read(path))
-    if "features" not in arrays or "initial_policy" not in arrays:
+    if "initial_policy" not in arrays:
         return ""
     wanted = np.broadcast_to(arrays["initial_policy"], problem.true_reward.shape)
     found = np.exp(np.asarray(policy.log_policy(problem, problem.initial_params)))
@@ -159,6 +161,7 @@ def save_problem(problem: Problem, path: str | os.PathLike[str]) -> None:
     if not isinstance(problem, Problem):
         raise ValueError(f"save_problem takes a pgdyn.Problem, got {validate.shown(problem)}")
     require_single(problem, "save_problem")
+    validate.require_known("save_problem", problem)
     tables.write(path, problem_arrays(problem))
 
 

@@ -23,6 +23,9 @@ from pgdyn.io import atomic
 
 Made = TypeVar("Made")
 
+_LARGEST = {"toml": 2**25, "json": 2**26}  # bytes, which take some ten seconds to read
+_MOST_DOTS = 100  # of a key; the reader of TOML takes a time that grows with their square
+
 
 def read(path: str | os.PathLike[str], content: str = "problem") -> dict[str, Any]:
     """The keys and values of a TOML or JSON file, told apart by its suffix.
@@ -43,13 +46,19 @@ def read(path: str | os.PathLike[str], content: str = "problem") -> dict[str, An
         >>> read(path)
         {'true_reward': [1.0, 0.8]}
     """
-    path = pathlib.Path(path)
+    try:
+        path = pathlib.Path(path)
+    except TypeError:
+        raise ValueError(f"path is {validate.shown(path)}; it must be the name of a {content} file") from None
     if path.is_dir():
         raise ValueError(f"{path} is a directory, not a {content} file")
     suffix(path, content)
     if path.exists() and not path.is_file():  # it might have no end, or never begin
         raise ValueError(f"{path} is a pipe or a device, not a {content} file")
     try:
+        if path.exists() and path.stat().st_size > _LARGEST[suffix(path, content)]:
+            most = ", ".join(f"{size >> 20} MB as {kind.upper()}" for kind, size in _LARGEST.items())
+            raise ValueError(f"{path} has {path.stat().st_size >> 20} MB; a {content} file has at most {most}")
         data = path.read_bytes()
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: there is no such file") from None
@@ -191,6 +200,8 @@ def numbers(key: str, value: Any, axes: int, rule: str) -> np.ndarray:
 
 def _parse(path: pathlib.Path, text: str, content: str) -> dict[str, Any]:
     kind = suffix(path, content)
+    if kind == "toml" and any(map(_is_deep, text.splitlines())):
+        raise ValueError(f"{path} is nested too deeply to be a {content}")
     try:
         table = tomllib.loads(text) if kind == "toml" else json.loads(text, object_pairs_hook=_once)
     except tomllib.TOMLDecodeError as error:
@@ -212,6 +223,14 @@ def _parse(path: pathlib.Path, text: str, content: str) -> dict[str, Any]:
     return table
 
 
+def _is_deep(line: str) -> bool:
+    """Whether a line's key, or the table that it begins, has more dots than any that is known."""
+    if line.count(".") <= _MOST_DOTS:
+        return False
+    before, sign, _ = line.partition("#")[0].partition("=")
+    return before.count(".") > _MOST_DOTS and (sign == "=" or (before.lstrip()[:1] == "[" and "," not in before))
+
+
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     table: dict[str, Any] = {}
     for key, value in pairs:
@@ -229,6 +248,10 @@ def _checked(key: str, value: Any, axes: int, rule: str, index: tuple[int, ...])
             raise ValueError(f"{here} is a list; a file holds one problem, where {key} must be {rule}")
         if not value:
             raise ValueError(f"{here} is empty")
+        if {float, int}.issuperset(map(type, value)):  # a long row of good numbers needs no look at each
+            with contextlib.suppress(OverflowError):
+                if np.isfinite(row := np.array(value, np.float64)).all():
+                    return row
         rows = [_checked(key, entry, axes, rule, (*index, i)) for i, entry in enumerate(value)]
         shapes = [np.shape(row) for row in rows]
         for i, shape in enumerate(shapes):

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
-from pgdyn import paths
+from pgdyn import paths, validate
 from pgdyn.plot import labels, palette
 
 if TYPE_CHECKING:
@@ -62,6 +62,7 @@ def run(solution: Solution, output_names: Sequence[str] | None = None) -> Figure
         raise ValueError(f"plot takes one run and this is a batch of shape {shape}; pick one and run it alone")
     if solution.t is None:
         raise ValueError("plot needs the path of the run and this solution holds its end alone")
+    validate.require_known("plot", solution)
     t = np.asarray(solution.t, float)
     policy = np.exp(np.asarray(solution.log_policy, float))
     outputs = _whole_outputs(solution, policy)

@@ -21,6 +21,11 @@ PARTS = {  # name on the command line -> module and function
     "vast": ("odd_files", "vast"),
     "numbers": ("numbers", "flows"),
     "features": ("numbers", "linear"),
+    "wrong": ("library", "wrong_arguments"),
+    "copies": ("library", "copies"),
+    "transformed": ("library", "transformed"),
+    "threads": ("library", "threads"),
+    "calls": ("library", "many_calls"),
 }
 
 

@@ -28,7 +28,9 @@ HUGE = "1e12"
 PATIENCE = 60.0
 INTERRUPTED = 130
 # What asks for all memory is not to take it from others.
-_LIMITED = "import resource; resource.setrlimit(resource.RLIMIT_DATA, (8 << 30, 8 << 30)); import pgdyn.cli as cli; cli.run()"
+_LIMITED = (
+    "import resource; resource.setrlimit(resource.RLIMIT_DATA, (8 << 30, 8 << 30)); import pgdyn.cli as cli; cli.run()"
+)
 PROGRAM = (sys.executable, "-c", _LIMITED)
 
 
@@ -216,11 +218,11 @@ ODD_ARGUMENTS = (
     [], ["--"], ["-"], [""], ["\x00"], ["simulate"], ["simulate", ""], ["simulate", "a\x00b.toml", "--t1", "1"],
     ["sweep", "", "--out", ""], ["sweep", "--status", ""], ["sweep", "--status", "/dev/null"], ["evaluate", ""],
     ["simulat", "x"], ["verify", "x" * 5000], ["verify", "\ud800"], ["simulate", "x" * 900 + ".toml", "--t1", "1"],
-    ["simulate", "x.toml", "--t1"], ["simulate", "x.toml", "--t1", "1", "--t1", "2"], ["simulate", "x.toml", "--t1=1_0"],
+    ["simulate", "x.toml", "--t1"], ["simulate", "x.toml", "--t1", "1", "--t1", "2"], ["simulate", "x.toml", "--t1=1_"],
     ["evaluate", "/dev/null"], ["evaluate", "--column", "=", "x"], ["evaluate", "--column", "prompt=", "x"],
     ["simulate", "/proc/self/mem.toml", "--t1", "1"], ["simulate", "~.toml", "--t1", "1"], ["--version", "x"],
-    ["simulate", "x.toml", "--t1", "1", "--out", ""], ["categorize", "x.toml", "--errors", ""], ["sweep", "x", "--out", "/"],
-    ["sweep", "x.toml", "--out", "/dev/null"], ["sweep", "x.toml", "--out", "/proc/x"], ["simulate", "\udcff.toml"],
+    ["simulate", "x.toml", "--t1", "1", "--out", ""], ["categorize", "x.toml", "--errors", ""],
+    ["sweep", "x", "--out", "/"], ["sweep", "x.toml", "--out", "/dev/null"], ["sweep", "x.toml", "--out", "/proc/x"], ["simulate", "\udcff.toml"],
 )  # fmt: skip
 
 

@@ -116,7 +116,9 @@ def apart(found: np.ndarray, wanted: np.ndarray) -> np.ndarray:
         return np.where(counts, np.abs(found - wanted), 0.0).max(axis=(1, 2))
 
 
-def compare(tally: Tally, kind: str, drawn: Drawn, ends: Any, wanted: np.ndarray, close: float, use: Any = None) -> None:
+def compare(
+    tally: Tally, kind: str, drawn: Drawn, ends: Any, wanted: np.ndarray, close: float, use: Any = None
+) -> None:
     """Notes of each run whether it is right, or says why not."""
     off = apart(np.asarray(ends.log_policy), wanted)
     for i, words in enumerate(drawn.words):
@@ -161,7 +163,7 @@ def flows(effort: Effort, tally: Tally, sizes: tuple[int, ...] = SIZES) -> None:
 
 def one_round(rng: np.random.Generator, tally: Tally, outputs: int, lanes: int = LANES, single: bool = True) -> None:
     """A batch of problems by every way."""
-    drawn = draw(rng, outputs, lanes)
+    drawn = draw(rng, outputs, min(lanes, max(2, 2000 // outputs)))  # the exact solution takes a second for the largest
     settings = {"target": drawn.target, "max_steps": 20_000}
     wanted = np.asarray(exact.log_policy(drawn.batch, drawn.t1))
     with np.errstate(all="ignore"):
@@ -249,8 +251,7 @@ def linear_round(rng: np.random.Generator, tally: Tally, lanes: int = 32) -> Non
     good = np.asarray(other.result) < LEFT
     compare(tally, "flows with features in trouble", drawn, ends, np.asarray(other.log_policy), CLOSE, good)
     value = np.asarray(other.true_value)
-    compare_times(
-        tally, "hitting times with features in trouble", drawn, ends, np.asarray(other.hitting_time), np.where(good, value, np.nan)
-    )  # fmt: skip
+    times = np.asarray(other.hitting_time)
+    compare_times(tally, "hitting times with features in trouble", drawn, ends, times, np.where(good, value, np.nan))
     ascents = pgdyn.ascend_many(batch, STEPS, learning_rate=t1 / STEPS)
     compare(tally, "ascents with features in trouble", drawn, ascents, np.asarray(other.log_policy), COARSE, good)

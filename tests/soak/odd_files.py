@@ -126,9 +126,10 @@ def odd(effort: Effort, tally: Tally) -> None:
 
 def vast(effort: Effort, tally: Tally) -> None:
     """Files of 100 megabytes."""
-    every = [(what, make, suffix) for suffix in ("json", "toml") for what, make in large(suffix, MEGABYTES * 2**20)]
+    sizes = [(suffix, size) for size in (MEGABYTES, MEGABYTES // 4) for suffix in ("json", "toml")]
+    every = [(what, make, suffix) for suffix, size in sizes for what, make in large(suffix, size * 2**20)]
     with folder() as place:
         for what, make, suffix in effort.random("vast").sample(every, effort.count(len(every), least=0)):
             if effort.spent:
                 break
-            run(tally, f"files of {MEGABYTES} MB", what, make, place, suffix, slice(0, 1))
+            run(tally, f"files of {MEGABYTES // 4} and {MEGABYTES} MB", what, make, place, suffix, slice(0, 1))
