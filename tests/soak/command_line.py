@@ -222,7 +222,8 @@ ODD_ARGUMENTS = (
     ["evaluate", "/dev/null"], ["evaluate", "--column", "=", "x"], ["evaluate", "--column", "prompt=", "x"],
     ["simulate", "/proc/self/mem.toml", "--t1", "1"], ["simulate", "~.toml", "--t1", "1"], ["--version", "x"],
     ["simulate", "x.toml", "--t1", "1", "--out", ""], ["categorize", "x.toml", "--errors", ""],
-    ["sweep", "x", "--out", "/"], ["sweep", "x.toml", "--out", "/dev/null"], ["sweep", "x.toml", "--out", "/proc/x"], ["simulate", "\udcff.toml"],
+    ["sweep", "x", "--out", "/"],
+    ["sweep", "x.toml", "--out", "/dev/null"], ["sweep", "x.toml", "--out", "/proc/x"], ["simulate", "\udcff.toml"],
 )  # fmt: skip
 
 
