@@ -216,7 +216,8 @@ def _require_one_size(found: dict[str, Any]) -> None:
 def _require_sums(policy: Any) -> None:
     if validate.is_traced(policy):
         return
-    total = policy.sum(-1)
+    with np.errstate(over="ignore"):
+        total = policy.sum(-1)
     if (wrong := np.abs(total - 1) > _SUM_TOLERANCE).any():
         row = tuple(np.argwhere(wrong)[0])
         where = validate.place("initial_policy", row)

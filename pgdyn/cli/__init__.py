@@ -74,6 +74,7 @@ def run() -> NoReturn:
         # A compiled computation may still be running on a thread, and would crash when the interpreter is taken down.
         sys.stdout.flush()
         os._exit(code)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is done and told; an interruption now would say that it is not
     sys.exit(code)
 
 

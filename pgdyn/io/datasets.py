@@ -212,6 +212,7 @@ def load(path: str | os.PathLike[str]) -> xarray.Dataset:
 
     Raises:
         FileNotFoundError: if there is none.
+        ValueError: if it is no such store, or damaged.
 
     Example:
         >>> load("absent.zarr")
@@ -221,8 +222,13 @@ def load(path: str | os.PathLike[str]) -> xarray.Dataset:
     """
     if not pathlib.Path(path).exists():
         raise FileNotFoundError(f"{path}: there is no such store")
-    with xarray.open_zarr(path) as dataset:
-        return dataset.load()
+    try:
+        # Format 3 alone, which `save` writes: stores of format 2 may ask for their objects to be unpickled.
+        with xarray.open_zarr(path, zarr_format=3, consolidated=None) as dataset:
+            return dataset.load()
+    except Exception as error:  # zarr and its codecs raise whatever they run into
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise ValueError(f"{path} is no whole store of a dataset: {reason[0]:.200}") from None
 
 
 def _described(unit: str, name: str) -> dict[str, Any]:

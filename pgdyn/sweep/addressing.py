@@ -120,4 +120,4 @@ def _require_policies(axes: Sequence[Axis], template: Template) -> None:
 
 def _within(i: int, field: Any) -> Any:
     """Errors inside the block begin with the place of an axis in its spec."""
-    return tables.within(f"axes[{i}] ({field})" if isinstance(field, str) else f"axes[{i}]")
+    return tables.within(f"axes[{i}] ({field:.80})" if isinstance(field, str) else f"axes[{i}]")

@@ -1,8 +1,9 @@
 """Shards computed by the workers of a Dask cluster (the optional dependency `pgdyn[cluster]`).
 
 Workers get a spec's table and the number of a shard and send the arrays back; the process that called writes the store,
-so that workers need no common file system. Dask gives the shards of a worker that is lost to another one. No wait here
-is without a time limit: without workers, a sweep stops after `worker_timeout` seconds. Workers that the user started
+so that workers need no common file system. Dask gives the shards of a worker that is lost to another one, and those of
+a worker that is deaf are sent out again here. No wait is without a time limit: without workers, or a sign of life of
+one, a sweep stops after `worker_timeout` seconds. Workers that the user started
 keep compiled programs where their own `JAX_COMPILATION_CACHE_DIR` says.
 """
 
@@ -26,6 +27,7 @@ from pgdyn.sweep.engine import Arrays
 from pgdyn.sweep.local_cluster import local_cluster
 from pgdyn.sweep.progress import SweepStopped
 from pgdyn.sweep.spec import Spec
+from pgdyn.sweep.workers import Workers
 
 Take: TypeAlias = Callable[[], int | None]  # gives the number of a shard to compute, or None
 Computed: TypeAlias = Iterator[tuple[int, Arrays] | str | None]  # a shard and its arrays, what is waited for, or None
@@ -34,7 +36,7 @@ _CONNECT = "10s"
 _AHEAD = 2  # shards given to each worker at once, so that it need not wait for the next
 _RETRIES = 3  # times that a shard is sent out again after Dask has given it up, each after several lost workers
 _LOOK = 0.1  # seconds between looks at the cluster
-_ANSWER = 2.0  # seconds that the scheduler may take to say how many workers it has
+_BEAT = 15.0  # seconds between heartbeats that mean nothing
 _LOGGERS = ("distributed", "distributed.client", "tornado.application", "asyncio")
 _LOST = "the scheduler was lost; the same command goes on from there"
 
@@ -92,24 +94,34 @@ def _compute(client: Any, table: str, numbers: dict[str, Any], limit: float, tak
     """Has shards computed until there are none to take; see `pgdyn.sweep.run`.
 
     Raises:
-        SweepStopped: if the scheduler is lost, there are no workers for `limit` seconds, a shard costs one worker after
-            another, or a worker fails.
+        SweepStopped: if the scheduler is lost, there is no sign of workers for `limit` seconds, a shard costs one worker
+            after another, or a worker fails.
         ValueError: if a worker's versions are not those of the store, or it refuses the problem.
     """
     sent: dict[Any, int] = {}
     fetched: dict[Any, Future[Arrays]] = {}
     again: list[int] = []  # shards that Dask has given up because workers were lost
     losses: collections.Counter[int] = collections.Counter()
-    seen = time.monotonic()  # when there last were workers
+    workers, checked = Workers(client), time.monotonic()
     try:
         while True:
-            if workers := _count(client):
-                seen = time.monotonic()
-            room = _AHEAD * max(1, workers)
+            heard = _heard(workers, limit)
+            deaf = len(heard) < workers.listed
+            room = _AHEAD * max(1, len(heard))
             while len(sent) < room and (shard := again.pop() if again else take()) is not None:
-                sent[client.submit(_task, table, shard, numbers, pure=False)] = shard
+                own = (
+                    heard if deaf and heard else None
+                )  # Dask itself would choose a deaf worker, which has so little to do
+                sent[client.submit(_task, table, shard, numbers, workers=own, pure=False)] = shard
             if not sent:
                 return
+            if deaf and heard and time.monotonic() - checked > limit:
+                checked = time.monotonic()
+                # Nobody works on these, or their arrays are on their way from a worker that does not send them.
+                waiting = [future for future in sent if future not in fetched or not fetched[future].done()]
+                for future in _forsaken(client, waiting, workers, heard):
+                    fetched.pop(future, None)
+                    again.append(sent.pop(future))
             for future in sent.keys() - fetched.keys():
                 if future.done():
                     fetched[future] = _in_background(future.result)
@@ -128,29 +140,39 @@ def _compute(client: Any, table: str, numbers: dict[str, Any], limit: float, tak
                     )
             if not arrived:
                 time.sleep(_LOOK)
-                yield _waiting(time.monotonic() - seen, limit)
+                yield _waiting(workers.alone, limit, workers.listed)
     finally:
         with contextlib.suppress(Exception):
             client.cancel(list(sent))
 
 
-def _count(client: Any) -> int:
-    """Workers of the cluster; 0 also where the scheduler does not answer."""
+def _heard(workers: Workers, limit: float) -> list[str]:
+    """The addresses of the workers that give signs of life; none where the scheduler does not answer."""
     try:
-        return len(client.nthreads(callback_timeout=_ANSWER))
-    except TimeoutError:
-        return 0
+        workers.look()
     except Exception:  # Dask raises whatever its lost connection happens to run into
         raise SweepStopped(_LOST) from None
+    return workers.heard(limit)
 
 
-def _waiting(alone: float, limit: float) -> str | None:
-    """What is waited for, after so many seconds without workers; None while there are some."""
+def _forsaken(client: Any, futures: list[Any], workers: Workers, heard: list[str]) -> list[Any]:
+    """Those that no worker with signs of life is at, cancelled."""
+    with contextlib.suppress(Exception):  # a connection that is lost is told by the next look
+        held = workers.holding(heard)
+        lost = [future for future in futures if future.key not in held]
+        client.cancel(lost)
+        return lost
+    return []
+
+
+def _waiting(alone: float, limit: float, listed: int) -> str | None:
+    """What is waited for, after so many seconds without workers, or without a sign of life of those listed."""
+    having = "heard nothing from its workers" if listed else "had no workers"
     if alone > limit:
-        raise SweepStopped(f"the cluster has had no workers for {limit:g} seconds; the same command goes on from there")
-    if alone < 10 * _LOOK:
+        raise SweepStopped(f"the cluster has {having} for {limit:g} seconds; the same command goes on from there")
+    if alone < (_BEAT if listed else 10 * _LOOK):
         return None
-    return f"the cluster has had no workers for {alone:.0f} s; the sweep stops after {limit:g} s"
+    return f"the cluster has {having} for {alone:.0f} s; the sweep stops after {limit:g} s"
 
 
 def _in_background(function: Callable[[], Arrays]) -> Future[Arrays]:

@@ -40,7 +40,8 @@ def run_sweep(
         store: the folder of its zarr store.
         workers: compute in a local Dask cluster of so many processes; None for this process.
         cluster: compute on the Dask cluster with the scheduler at this address, for instance "tcp://10.0.0.1:8786".
-        worker_timeout: seconds that a cluster may be without workers before the sweep stops.
+        worker_timeout: seconds that a cluster may be without workers, or without a sign of life of any, before the
+            sweep stops; the shards of a single worker that gives none are sent to others after as long.
         overwrite: throw away what the store holds.
         progress: called after every shard, and every half a second while a cluster has no workers.
 

@@ -171,7 +171,11 @@ BAD_FILES = {
     "json twice": (".json", '{"true_reward": [1, 0], "true_reward": [0, 1]}', r"'true_reward' is given twice"),
     "toml twice": (".toml", "true_reward = [1]\ntrue_reward = [2]", r"not valid TOML: Cannot overwrite"),
     "deep json": (".json", '{"true_reward": ' + "[" * 100_000, r"nested too deeply|not valid JSON"),
-    "huge integer": (".json", '{"true_reward": [' + "9" * 5000 + "]}", r"problem\.json: a whole number in it has thousands of digits"),
+    "huge integer": (
+        ".json",
+        '{"true_reward": [' + "9" * 5000 + "]}",
+        r"problem\.json: a whole number in it has thousands of digits",
+    ),
     "no keys": (".toml", "# nothing\n", r"true_reward \(or ground_truth_rewards\) is missing"),
     "nan": (
         ".json",

@@ -26,6 +26,12 @@ PARTS = {  # name on the command line -> module and function
     "transformed": ("library", "transformed"),
     "threads": ("library", "threads"),
     "calls": ("library", "many_calls"),
+    "processes": ("processes", "others"),
+    "signals": ("sweeps", "signals"),
+    "damage": ("sweeps", "damage"),
+    "disks": ("sweeps", "disks"),
+    "others": ("sweeps", "others"),
+    "clusters": ("clusters", "clusters"),
 }
 
 

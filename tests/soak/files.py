@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import sys
+from collections.abc import Iterator
 from typing import Any
 
 import tomli_w
@@ -94,14 +97,27 @@ SCORES: list[tuple[str, dict[str, list[Any]]]] = [
 ]
 
 
+@contextlib.contextmanager
+def long_numbers() -> Iterator[None]:
+    """Whole numbers of any length are written."""
+    most = sys.get_int_max_str_digits()
+    sys.set_int_max_str_digits(0)
+    try:
+        yield
+    finally:
+        sys.set_int_max_str_digits(most)
+
+
 def as_json(table: Any) -> bytes:
-    return json.dumps(table).encode()
+    with long_numbers():
+        return json.dumps(table).encode()
 
 
 def as_toml(table: Any) -> bytes | None:
     """None for what TOML cannot hold."""
     try:
-        return tomli_w.dumps(table).encode()
+        with long_numbers():
+            return tomli_w.dumps(table).encode()
     except (TypeError, ValueError, AttributeError, RecursionError):
         return None
 

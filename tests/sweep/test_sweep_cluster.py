@@ -65,6 +65,19 @@ def test_a_cluster_that_loses_a_worker_writes_the_same_store(slow, undisturbed, 
     assert cases.contents(store) == undisturbed
 
 
+def test_the_shards_of_a_deaf_worker_are_sent_to_another(slow, undisturbed, started, tmp_path):
+    address, processes = started(2)
+    store = tmp_path / "store"
+
+    def watch(progress):
+        if progress.computed:
+            processes[1].send_signal(signal.SIGSTOP)
+
+    summary = run_sweep(load_spec(slow), store, cluster=address, progress=watch, worker_timeout=5.0)
+    assert summary.computed == cases.SLOW_SHARDS
+    assert cases.contents(store) == undisturbed
+
+
 def stopped(slow, store, address, victims, **options):
     """Runs a sweep and kills processes after its first shard: its last words, its progress, and how long it took."""
     told, killed = [], []

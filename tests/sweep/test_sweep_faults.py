@@ -27,7 +27,7 @@ def interrupted(slow, store, number):
     return process.returncode, out, err
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT], ids=["killed", "ctrl-c"])
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM], ids=["killed", "ctrl-c", "ended"])
 def test_an_interrupted_sweep_keeps_its_shards_and_ends_with_the_same_bits(slow, undisturbed, tmp_path, capsys, number):
     store = tmp_path / "store"
     code, out, err = interrupted(slow, store, number)
@@ -41,7 +41,7 @@ def test_an_interrupted_sweep_keeps_its_shards_and_ends_with_the_same_bits(slow,
         assert kept, err
         assert int(kept[1]) == len(done)
     else:
-        assert code == -signal.SIGKILL
+        assert code == -number
     with pytest.raises(ValueError, match=f"holds {len(done)} of 12 shards"):
         open_sweep(store)
     assert main(["sweep", "--status", str(store)]) == 0
