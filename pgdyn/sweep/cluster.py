@@ -94,7 +94,7 @@ def _compute(client: Any, table: str, numbers: dict[str, Any], limit: float, tak
     """Has shards computed until there are none to take; see `pgdyn.sweep.run`.
 
     Raises:
-        SweepStopped: if the scheduler is lost, there is no sign of workers for `limit` seconds, a shard costs one worker
+        SweepStopped: if the scheduler is lost, there is no sign of workers for `limit` seconds, a shard costs a worker
             after another, or a worker fails.
         ValueError: if a worker's versions are not those of the store, or it refuses the problem.
     """

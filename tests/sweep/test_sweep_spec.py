@@ -388,3 +388,13 @@ def test_shards_cut_all_points_in_order():
     spec = dataclasses.replace(spec, shard_size=13)
     points = [point for shard in range(spec.num_shards) for point in spec.shard_points(shard)]
     assert points == list(range(560))
+
+
+def test_a_long_axis_is_checked_in_pieces_to_its_end(monkeypatch):
+    """Not all of its problems at once: a million of a thousand outputs would take the memory of the machine."""
+    monkeypatch.setattr("pgdyn.sweep.addressing._NUMBERS", 6)  # two problems of three outputs
+    rows = [[0.2, 0.3, 0.5]] * 4 + [[0.5, 0.2, 0.2]]
+    problem = {"true_reward": [1.0, 0.8, -1.0]}
+    with pytest.raises(ValueError, match=r"axes\[0\] \(initial_policy\): from value 4 on: .* sums to 0.9"):
+        Spec(problem, [Axis.listed("initial_policy", rows)], Flow(t1=1.0))
+    assert Spec(problem, [Axis.listed("initial_policy", rows[:4])], Flow(t1=1.0)).num_points == 4
