@@ -371,9 +371,8 @@ class Batch(eqx.Module):
         if not traced and not isinstance(index, tuple):
             try:
                 index = np.asarray(index)
-            except (ValueError, TypeError):  # ragged lists, keys
-                index = ()
-        if not traced and not isinstance(index, tuple):
+            except (ValueError, TypeError):  # ragged lists, keys: refused below
+                index = np.ones((1, 1))
             index = index.astype(int) if index.size == 0 else index
             if index.dtype.kind == "b" and index.shape == (size,):
                 index = np.flatnonzero(index)
@@ -409,9 +408,7 @@ def stack(problems: Sequence[Problem]) -> Batch:
         >>> len(stack([Problem.tabular([0.2, 0.8], [1, 0]), Problem.tabular([0.5, 0.5], [1, 0])]))
         2
     """
-    if isinstance(problems, Problem) or not isinstance(problems, Iterable) or getattr(problems, "ndim", 1) == 0:
-        raise ValueError(f"problems is {validate.shown(problems)}; stack takes a list of problems")
-    problems = list(problems)
+    problems = list(problems) if isinstance(problems, Iterable) and getattr(problems, "ndim", 1) else []
     if not problems:
         raise ValueError("stack needs at least one problem")
     for i, problem in enumerate(problems):

@@ -109,9 +109,8 @@ def _compute(client: Any, table: str, numbers: dict[str, Any], limit: float, tak
             deaf = len(heard) < workers.listed
             room = _AHEAD * max(1, len(heard))
             while len(sent) < room and (shard := again.pop() if again else take()) is not None:
-                own = (
-                    heard if deaf and heard else None
-                )  # Dask itself would choose a deaf worker, which has so little to do
+                # Left alone, Dask would choose a deaf worker, which has so little to do.
+                own = heard if deaf and heard else None
                 sent[client.submit(_task, table, shard, numbers, workers=own, pure=False)] = shard
             if not sent:
                 return
