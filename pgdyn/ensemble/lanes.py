@@ -165,7 +165,8 @@ class Lanes:
         if self._unscaled_temperature and self._scale is None:
             return 1.0
         squared = 1.0 if self._natural else self._take("temperature", rows) ** 2
-        return squared if self._scale is None else squared / self._scale[rows]
+        with np.errstate(over="ignore"):  # a clock that stands still
+            return squared if self._scale is None else squared / self._scale[rows]
 
     def _params(self, rows: np.ndarray, states: np.ndarray) -> np.ndarray:
         """Parameters of states."""

@@ -62,6 +62,14 @@ def test_what_was_an_error_of_some_library_is_a_sentence(case):
     assert complaint(caught.value) == ""
 
 
+def test_a_clock_that_stands_still_is_no_warning():
+    """The least of rewards at the highest of temperatures: T^2 / reward is beyond all numbers, and nothing moves."""
+    problem = pgdyn.Problem.tabular([0.2, 0.3, 0.5], [1e-300, 0.0, -1e-300], temperature=1e6)
+    run = pgdyn.flow_many(problem, 1.0, target=5e-301)
+    assert run.result == pgdyn.Result.completed and np.isinf(run.hitting_time)
+    np.testing.assert_allclose(np.exp(run.log_policy[0]), [[0.2, 0.3, 0.5]], rtol=1e-14)
+
+
 def test_flows_at_the_ends_of_numbers():
     tally = Tally()
     numbers.one_round(np.random.default_rng([0, 0, 3]), tally, 3, single=False)
