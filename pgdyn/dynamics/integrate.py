@@ -198,7 +198,7 @@ def _first_hit(flow: _Solver, goal: Array, times: Float[Array, " S"], values: Fl
     def excess(t: Any, y: Array, args: Any, **_: Any) -> Array:
         return flow.true_value(t, y, args) - goal
 
-    above = values >= goal
+    above = (values >= goal) & jnp.isfinite(values)  # points after a break hold no values
     seen = jnp.any(above)
     end = jnp.where(seen, times[jnp.argmax(above)], times[-1])
     end = jnp.where(end > 0, end, times[-1])

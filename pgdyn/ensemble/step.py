@@ -323,7 +323,9 @@ def _judge(
 
     fifth, third = largest(tableau.ERROR5), largest(tableau.ERROR3)
     safe = jnp.maximum(fifth, _SUSPICION * third * jnp.sqrt(third * control.rtol))
-    error = step * safe**2 / jnp.sqrt(fifth**2 + 0.01 * third**2 + 1e-300)
+    # By the larger, so that nothing is lost where slopes are so small that their squares vanish: starts below 1e-150.
+    size = jnp.maximum(jnp.maximum(fifth, third), 1e-300)
+    error = step * safe * (safe / size) / jnp.sqrt((fifth / size) ** 2 + 0.01 * (third / size) ** 2 + 1e-30)
     # Square roots, as a power would be a call of the C library for every single lane.
     root = jnp.sqrt(jnp.sqrt(jnp.sqrt(jnp.maximum(error, 1e-30))))
     factor = jnp.clip(_SAFETY / root, _SHRINK, _GROW)

@@ -36,7 +36,7 @@ _CONNECT = "10s"
 _AHEAD = 2  # shards given to each worker at once, so that it need not wait for the next
 _RETRIES = 3  # times that a shard is sent out again after Dask has given it up, each after several lost workers
 _LOOK = 0.1  # seconds between looks at the cluster
-_BEAT = 15.0  # seconds between heartbeats that mean nothing
+_BEAT = 15.0  # seconds between heartbeats that mean nothing: a worker that imports its libraries gives none
 _LOGGERS = ("distributed", "distributed.client", "tornado.application", "asyncio")
 _LOST = "the scheduler was lost; the same command goes on from there"
 
@@ -102,10 +102,10 @@ def _compute(client: Any, table: str, numbers: dict[str, Any], limit: float, tak
     fetched: dict[Any, Future[Arrays]] = {}
     again: list[int] = []  # shards that Dask has given up because workers were lost
     losses: collections.Counter[int] = collections.Counter()
-    workers, checked = Workers(client), time.monotonic()
+    workers, checked, silence = Workers(client), time.monotonic(), max(limit, _BEAT)
     try:
         while True:
-            heard = _heard(workers, limit)
+            heard = _heard(workers, silence)
             deaf = len(heard) < workers.listed
             room = _AHEAD * max(1, len(heard))
             while len(sent) < room and (shard := again.pop() if again else take()) is not None:
@@ -114,7 +114,7 @@ def _compute(client: Any, table: str, numbers: dict[str, Any], limit: float, tak
                 sent[client.submit(_task, table, shard, numbers, workers=own, pure=False)] = shard
             if not sent:
                 return
-            if deaf and heard and time.monotonic() - checked > limit:
+            if deaf and heard and time.monotonic() - checked > silence:
                 checked = time.monotonic()
                 # Nobody works on these, or their arrays are on their way from a worker that does not send them.
                 waiting = [future for future in sent if future not in fetched or not fetched[future].done()]
@@ -139,7 +139,7 @@ def _compute(client: Any, table: str, numbers: dict[str, Any], limit: float, tak
                     )
             if not arrived:
                 time.sleep(_LOOK)
-                yield _waiting(workers.alone, limit, workers.listed)
+                yield _waiting(workers.alone, silence if workers.listed else limit, workers.listed)
     finally:
         with contextlib.suppress(Exception):
             client.cancel(list(sent))

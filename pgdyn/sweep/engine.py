@@ -25,7 +25,7 @@ from pgdyn.version import __version__
 Arrays: TypeAlias = dict[str, np.ndarray]
 
 # Raised by hand whenever a change of the code changes the numbers of a sweep: stores made before do not mix with it.
-NUMBERS = 4
+NUMBERS = 5
 
 
 def numbers_version() -> dict[str, Any]:

@@ -67,6 +67,13 @@ def test_rewards_of_1e6():
     assert abs(float(run.hitting_time) / hit - 1) < 1e-6
 
 
+def test_a_run_that_broke_off_has_no_hitting_time():
+    """An escape at 1e22 is shorter than the clock's last digit there: the run says so, and makes no time up."""
+    run = simple_flow(tabular([1e-22, 0.25, 0.25, 0.25, 0.25], [1, 0, 0, 0, 0]), 1e25, target=0.5)
+    assert run.result == pgdyn.Result.step_budget_spent
+    assert np.isinf(run.hitting_time)
+
+
 def test_one_output_has_nowhere_to_go():
     run = simple_flow(tabular([1.0], [0.7]), 1e6, target=0.9)
     np.testing.assert_array_equal(run.log_policy, 0.0)

@@ -80,6 +80,17 @@ def test_targets_of_any_size(backend):
     np.testing.assert_allclose(found.true_value / scales, np.full(len(scales), found.proxy_value[0]), rtol=1e-12)
 
 
+def test_starts_of_any_rarity():
+    """Escapes from probabilities down to 1e-295, where squares of slopes vanish. Oracle: the same closed form."""
+    odds = -np.geomspace(5.0, 680.0, len(SCALES))
+    start = np.stack([1 / (1 + np.exp(-odds)), 1 / (1 + np.exp(odds))], axis=-1)[:, None]
+    reward = np.broadcast_to([1.0, 0.0], start.shape)
+    expected = two_outputs(1.0, odds, 0.0)
+    found = run(Batch.tabular(start, reward), 3 * expected, "engine", target=0.5)
+    assert (found.result == pgdyn.Result.completed).all(), found.message
+    np.testing.assert_allclose(found.hitting_time, expected, rtol=1e-7)
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize(
     ("goal", "geometry"),

@@ -81,13 +81,15 @@ def kill_scheduler(own: Cluster) -> None:
     own.scheduler.wait()
 
 
+GONE = "had no workers|heard nothing from its workers|scheduler was lost"
+
 FAULTS: dict[str, tuple[Callable[[Cluster], object], str]] = {  # kind -> the fault, and what is said where it stops
     "a worker killed": (lambda own: own.workers[0].kill(), "nothing"),
-    "all workers killed": (lambda own: [worker.kill() for worker in own.workers], "no workers"),
+    "all workers killed": (lambda own: [worker.kill() for worker in own.workers], GONE),
     "a worker deaf": (lambda own: own.workers[0].send_signal(signal.SIGSTOP), "nothing"),
-    "all workers deaf": (lambda own: [worker.send_signal(signal.SIGSTOP) for worker in own.workers], "heard nothing"),
-    "the scheduler killed": (kill_scheduler, "scheduler was lost"),
-    "the scheduler deaf": (lambda own: own.scheduler.send_signal(signal.SIGSTOP), "no workers|scheduler was lost"),
+    "all workers deaf": (lambda own: [worker.send_signal(signal.SIGSTOP) for worker in own.workers], GONE),
+    "the scheduler killed": (kill_scheduler, GONE),
+    "the scheduler deaf": (lambda own: own.scheduler.send_signal(signal.SIGSTOP), GONE),
 }
 
 
@@ -139,6 +141,6 @@ def one_fault(made: Bench, kind: str) -> str:
         if kind == "the scheduler killed" and done.returncode == 1:
             own.start_scheduler()  # the workers come back by themselves, or not: then the sweep says so
             again = made.run(store, "--cluster", own.address, "--worker-timeout", LIMIT)
-            if wrong := one_sentence(again, (0, 1), "no workers"):
+            if wrong := one_sentence(again, (0, 1), GONE):
                 return f"with its scheduler back: {wrong}"
     return made.resumed(store)

@@ -65,7 +65,8 @@ def test_a_cluster_that_loses_a_worker_writes_the_same_store(slow, undisturbed, 
     assert cases.contents(store) == undisturbed
 
 
-def test_the_shards_of_a_deaf_worker_are_sent_to_another(slow, undisturbed, started, tmp_path):
+def test_the_shards_of_a_deaf_worker_are_sent_to_another(slow, undisturbed, started, tmp_path, monkeypatch):
+    monkeypatch.setattr(cluster, "_BEAT", 5.0)
     address, processes = started(2)
     store = tmp_path / "store"
 
