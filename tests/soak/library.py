@@ -295,6 +295,8 @@ def transformed(effort: Effort, tally: Tally) -> None:
         def tried(function: Any = function) -> str:
             try:
                 jax.jit(lambda x: (function(x), 0)[1])(rewards)
+            except IndexError as error:  # of a batch, as Python has it
+                return complaint(ValueError(str(error)))
             except Exception as error:
                 return complaint(error)
             return ""
