@@ -46,6 +46,7 @@ def test_hitting_times_are_those_of_scipy(batch):
     ends = np.asarray(exact.true_value(batch, 100.0))
     begins = np.asarray(exact.true_value(batch, 0.0))
     targets = begins + 0.6 * np.abs(ends - begins)
+    targets[CHECKED:] = begins[CHECKED:]  # reached at once: a march without an end in sight takes as long as all others
     found = exact.hitting_time(batch, targets)
     for i in range(CHECKED):
         truth = np.asarray(batch.true_reward[i]) * np.asarray(batch.prompt_weights[i])[:, None]
