@@ -49,5 +49,5 @@ def draw(dataset: xarray.Dataset) -> Figure:
     panels.letters([left, middle, right])
     handles, words = middle.get_legend_handles_labels()
     figure.legend(handles, words, loc="outside upper center", ncols=4, frameon=False, fontsize=8.5)
-    panels.footnote(figure, "(a) solid: per unit of scale;  dotted: of location")
+    panels.footnote(figure, "(a) solid: per unit of scale;  dashed: of location")
     return figure
