@@ -258,15 +258,13 @@ def _checked(table: Any) -> tuple[np.ndarray | None, np.ndarray | None]:
             "transitions", array, inside, f"it must be from 0 to {points - 1}, the decision points, or -1 for the end"
         )
         forward = (array == END) | (array > np.arange(points)[:, None])
-        validate.require(
-            "transitions", array, forward, "it must lead to a later decision point: episodes have no cycles"
-        )
+        rule = "it must lead to a later decision point: episodes have no cycles"
+        validate.require("transitions", array, forward, rule)
         return array.astype(np.int64), None
     validate.require("transitions", array, array >= 0, "no probability may be negative")
     forward = (array == 0) | (np.arange(points)[None, None] > np.arange(points)[:, None, None])
-    validate.require(
-        "transitions", array, forward, "only later decision points have a probability: episodes have no cycles"
-    )
+    rule = "only later decision points have a probability: episodes have no cycles"
+    validate.require("transitions", array, forward, rule)
     total = array.sum(axis=2)
     if (total > 1 + 1e-9).any():
         point, action = np.argwhere(total > 1 + 1e-9)[0]
