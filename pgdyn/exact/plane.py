@@ -140,9 +140,10 @@ def _root(prompts: Prompts, base: Array, tau: Array) -> _Root:
     gains = prompts.gains
     gap = prompts.reward - _pick(leader, prompts.reward)
     own, first = _pick(leader, gains), _pick(leader, base)
-    ratio = gains / own
+    # The leader is measured from itself: XLA's a / a may be 1 - 1e-16, and then there is no root.
+    ratio = jnp.where(leader, 1.0, gains / own)
     offset = base - ratio * first - gains * gap * tau[:, None]
-    offset = jnp.where((offset < 0) & (gains > 0), 0.0, offset)
+    offset = jnp.where(leader | ((offset < 0) & (gains > 0)), 0.0, offset)
     present = base < ABSENT
     moving = present & (gains != 0)
     divisor, offset = jnp.where(moving, gains, 1.0), jnp.where(moving, offset, 0.0)

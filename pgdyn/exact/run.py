@@ -22,7 +22,7 @@ from pgdyn.problem import Problem, require_single
 _CHUNK, _LONG = 256, 2048  # problems of a batch that go together: of few, and of many
 _LOOKS = 8  # at the true value between two ends of panels
 _HALVINGS = 64
-_FEW, _MANY = 8, 512
+_FEW, _MANY = 8, 512  # times of one problem that go together: few sizes, so that little is compiled
 
 
 def covers(problem: Problem | Batch, *, objective: Objective | None = None) -> bool | np.ndarray:
@@ -166,11 +166,22 @@ def _run(problem: Any, objective: Objective | None, caller: str, function: Calla
     options = objective.with_weights(None, None)
     if isinstance(problem, Problem):
         if function is _log_policies:
-            return _path(problem, options, numbers)
+            return _in_blocks(lambda times: _path(problem, options, times), numbers)
         return _chunk(_as_batch(problem), options, function, numbers[None])[0]
     if traced:
         return _chunk(problem, options, function, numbers)
     return _many(problem, options, function, numbers)
+
+
+def _in_blocks(function: Callable[[Any], Any], times: Any) -> Any:
+    """A tree of [S, ...] by a function of times [S] that is compiled for few sizes."""
+    count = len(times)
+    if count == 0:
+        return function(times)
+    size = _FEW if count <= _FEW else _MANY
+    padded = jnp.concatenate([times, jnp.broadcast_to(times[-1], (-count % size,))])
+    found = [function(padded[first : first + size]) for first in range(0, count, size)]
+    return jax.tree.map(lambda *parts: jnp.concatenate(parts)[:count], *found)
 
 
 def _as_batch(problem: Problem) -> Batch:
@@ -252,10 +263,7 @@ def crossings(problem: Problem, target: float, *, objective: Objective | None = 
     times = np.concatenate([[0.0], inner.ravel()])
 
     def look(times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        size = _FEW if len(times) <= _FEW else _MANY  # few sizes, so that little is compiled
-        blocks = [times[first : first + size] for first in range(0, len(times), size)]
-        found = [_values(problem, options, np.resize(block, size)) for block in blocks]
-        values, slopes = (np.concatenate([np.asarray(part[i]) for part in found])[: len(times)] for i in (0, 1))
+        values, slopes = map(np.asarray, _in_blocks(lambda block: _values(problem, options, block), times))
         return values - goal, slopes
 
     excess, slope = look(times)
