@@ -9,10 +9,11 @@ import jaxtyping
 import pytest
 from hypothesis import HealthCheck, settings
 
-# Tests spend their time in compiling programs that then run for milliseconds, so XLA is to optimize little, and to take
-# the older of its generators of code, which is the faster one. Tests marked `optimized` run for long and have their
-# programs optimized in full. What the engine makes of XLA's optimizations is tested with all of them (`test_tuning`).
-os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false")
+# Tests spend their time in compiling programs that then run for milliseconds, so XLA is to optimize little, to take the
+# older of its generators of code, which is the faster one, and not to split a program between threads, of which each
+# process here has one to itself. Tests marked `optimized` run for long and have their programs optimized in full. What
+# the engine makes of XLA's optimizations is tested with all of them (`test_tuning`).
+os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1")
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")  # for processes that tests start
 jax.config.update("jax_disable_most_optimizations", True)
 

@@ -27,7 +27,7 @@ def linear(shared, width, outputs=5):
 def many_outputs():
     """Too large for one kernel, so that barriers and written-out reductions count."""
     rng = np.random.default_rng(7)
-    return pgdyn.Batch.tabular(rng.dirichlet(np.full(20, 5.0), (300, 1)), *rng.uniform(-1, 1, (2, 300, 1, 20)))
+    return pgdyn.Batch.tabular(rng.dirichlet(np.full(17, 5.0), (100, 1)), *rng.uniform(-1, 1, (2, 100, 1, 17)))
 
 
 BATCHES = {"small": tabular(300), "large": many_outputs()}
