@@ -6,11 +6,21 @@ as `Any` here, and those with one (`Float[Array, "P K"]`, or a union that holds 
 """
 
 import inspect
+import re
 import typing
+from pathlib import Path
 from typing import Any
 
 from beartype import beartype
 from jaxtyping import AbstractArray
+
+
+def modules(package):
+    """The modules of a package that describe arrays: `Float[Array, "P K"]` and the like."""
+    root = Path(__file__).parents[1]
+    describes = re.compile(r"\b(Float|Int|Bool|PyTree|Key)\[")
+    paths = (path.relative_to(root) for path in (root / package).rglob("*.py") if describes.search(path.read_text()))
+    return sorted(".".join(path.with_suffix("").parts) for path in paths)
 
 
 def shapes(function):
