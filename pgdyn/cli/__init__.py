@@ -115,16 +115,6 @@ def _interrupts() -> Iterator[list[bool]]:
         sys.unraisablehook = hook
 
 
-def remark(sentence: str) -> None:
-    """Prints a sentence on standard error that stops nothing; an empty one prints nothing.
-
-    Example:
-        >>> remark("")
-    """
-    if sentence:
-        print("note: " + sentence, file=sys.stderr)
-
-
 def fail(sentence: str, code: int = 2) -> int:
     r"""Prints `error: ` and the sentence, on one line of standard error, and gives the exit code back.
 
@@ -137,22 +127,6 @@ def fail(sentence: str, code: int = 2) -> int:
     """
     print("error: " + " ".join(sentence.split()), file=sys.stderr)
     return code
-
-
-def enable_cache() -> None:
-    """Keeps compiled programs between runs, unless `--no-cache` was given; for a command that is about to compute.
-
-    Example:
-        >>> import click
-        >>> click.Group(params=[click.Option(["--no-cache"], is_flag=True)], commands=[
-        ...     click.Command("run", callback=enable_cache)]).main(["--no-cache", "run"], standalone_mode=False)
-    """
-    import click
-
-    from pgdyn import compilation_cache
-
-    if not click.get_current_context().find_root().params["no_cache"]:
-        compilation_cache.enable()
 
 
 def _run(arguments: list[str]) -> int:
@@ -175,30 +149,31 @@ def _run(arguments: list[str]) -> int:
         return fail(f"no command given; the commands are {', '.join(COMMANDS)}")
     try:
         with program.make_context("pgdyn", arguments) as context:
-            return program.invoke(context)
+            program.invoke(context)
+        return 0
     except click.exceptions.Exit as leave:
         return leave.exit_code
-    except click.UsageError as error:
-        return fail(_sentence(error))
+    except click.ClickException as error:
+        return fail(_sentence(error), error.exit_code)
 
 
-def _sentence(error: click.UsageError) -> str:
-    """The parser's refusal in one sentence, from the fields of the exception."""
-    from click import exceptions
+def _sentence(error: click.ClickException) -> str:
+    """What a command says, or the parser's refusal from the fields of its exception."""
+    from click import Parameter, exceptions
 
-    hint = f"{error.ctx.command_path if error.ctx else 'pgdyn'} --help shows what there is"
-    if near := getattr(error, "possibilities", None):
-        hint = f"did you mean {near[0]}?"
-    elif isinstance(error, exceptions.NoSuchCommand):
-        hint = f"the commands are {', '.join(COMMANDS)}"
+    context = getattr(error, "ctx", None)
+    hint = f"{context.command_path if context else 'pgdyn'} --help shows what there is"
     match error:
         case exceptions.NoSuchOption():
-            return f"there is no option {error.option_name!r:.80}; {hint}"
+            kind, name = "option", error.option_name
         case exceptions.NoSuchCommand():
-            return f"there is no command {error.command_name!r:.80}; {hint}"
-        case exceptions.MissingParameter(param=param) if param:
+            kind, name, hint = "command", error.command_name, f"the commands are {', '.join(COMMANDS)}"
+        case exceptions.MissingParameter(param=Parameter() as param):
             return f"{param.human_readable_name} is missing; {hint}"
-        case exceptions.BadParameter(param=param) if param:
+        case exceptions.BadParameter(param=Parameter() as param):
             name = max(param.opts, key=len) if param.param_type_name == "option" else param.human_readable_name
             return f"{name} {error.message}"
-    return error.format_message().rstrip(".")
+        case _:
+            return error.format_message().rstrip(".")
+    near = error.possibilities
+    return f"there is no {kind} {name!r:.80}; " + (f"did you mean {near[0]}?" if near else hint)

@@ -7,17 +7,20 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pgdyn.cli import enable_cache, fail, options, output, progress, remark
+from pgdyn.cli import options, output, progress
 
 if TYPE_CHECKING:
     from pgdyn.errors.perturb import Errors
     from pgdyn.errors.report import Report
     from pgdyn.problem import Problem
 
-_FILES = ("errors.csv", "errors.zarr", "errors.png", "errors.pdf", "problem.toml")
-_OWN = "proxy of the file"
-_ALL = "all"
+_NAME = "errors"
+_FILES = ("errors.csv", *output.names(_NAME))
+_COLUMNS = ["family", "label", "category", "speedup", "predicted", "predicted_speedup", "predicted_by"]
+_COLUMNS += ["mechanism", "mechanism_category", "times", "values"]
+_OWN, _ALL = "proxy of the file", "all"
 _TARGET = "True value to be reached.  [default: half way between the two best true rewards]"
+_TOLERANCE = "Relative difference below which an error is benign."
 _FAMILIES = (
     "single-output, swap, noise, correlated-noise, clip, compress, temperature, censor, mixture, subsets, fitted, or "
     "all; more may follow.  [default: single-output]"
@@ -30,14 +33,12 @@ _FAMILIES = (
 @click.option("--errors", multiple=True, metavar="FAMILY", help=_FAMILIES)
 @click.option("--t1", type=options.NUMBER, default=1e6, help="End time of the flows.")
 @click.option("--target", type=options.NUMBER, help=_TARGET)
-@click.option(
-    "--tolerance", type=options.NUMBER, default=0.01, help="Relative difference below which an error is benign."
-)
+@click.option("--tolerance", type=options.NUMBER, default=0.01, help=_TOLERANCE)
 @click.option("--seed", type=options.SEED, default=0, help="Seed of the random families.")
-@options.output(", ".join(_FILES))
+@output.option(", ".join(_FILES))
 def categorize(
     problem: pathlib.Path, out: pathlib.Path | None, overwrite: bool, target: float | None, seed: int, **given: Any
-) -> int:
+) -> None:
     """Try families of reward errors: which help, which harm, and why.
 
     Each erroneous proxy is trained on by gradient flow and compared with training on the true reward: the time at which
@@ -52,22 +53,18 @@ def categorize(
 
     import pgdyn
     from pgdyn.cli import errors_table
-    from pgdyn.io.problem_file import start_note
 
-    enable_cache()
+    loaded = options.load(problem)
     asked = (*given.pop("errors"), *given.pop("families")) or ("single-output",)
-    loaded = pgdyn.load_problem(problem)
-    remark(start_note(problem, loaded))
     groups = _groups(loaded, asked, seed)
     goal = default_target(loaded) if target is None else target
     proxies = np.concatenate([np.asarray(group.proxy_rewards) for group in groups.values()])
     with progress.shown(problem.name, "flows") as show:
         report = pgdyn.categorize(loaded, proxies, target=goal, progress=show, **given)
     errors_table.show(report, groups, title=problem.name)
-    written = output.write(out, overwrite, lambda folder: _fill(folder, loaded, report, groups))
+    output.write(out, overwrite, lambda folder: _fill(folder, report, groups))
     if undecided := int(np.sum(report.category == "undecided")):
-        return fail(f"{undecided} of {len(report)} categories are undecided: a flow broke off", 1)
-    return written
+        raise click.ClickException(f"{undecided} of {len(report)} categories are undecided: a flow broke off")
 
 
 def default_target(problem: Problem) -> float:
@@ -93,13 +90,11 @@ def default_target(problem: Problem) -> float:
         if found is None:
             raise ValueError("the default target is for sequences whose whole outputs can be listed; give --target")
         outputs = found[0]
-    goals = []
-    for prompt, row in enumerate(np.asarray(outputs.true_reward)):
-        levels = np.unique(row)
-        if len(levels) < 2:
+    best = [np.unique(row)[-2:] for row in np.asarray(outputs.true_reward)]
+    for prompt, rewards in enumerate(best):
+        if len(rewards) < 2:
             raise ValueError(f"all true rewards of prompt {prompt} are equal: nothing can be learned from them")
-        goals.append((levels[-1] + levels[-2]) / 2)
-    goal = float(np.asarray(outputs.prompt_weights) @ np.array(goals))
+    goal = float(np.asarray(outputs.prompt_weights) @ np.mean(best, axis=1))
     start = float(policy.value(problem, policy.log_policy(problem, problem.initial_params), problem.true_reward))
     if start >= goal:
         raise ValueError(f"the true value starts at {start:g}, above the default target {goal:g}; give --target")
@@ -117,23 +112,18 @@ def _groups(problem: Problem, asked: tuple[str, ...], seed: int) -> dict[str, Er
         if name not in (*FAMILIES, _ALL):
             raise ValueError(f"--errors has {name!r:.80}; the families are {', '.join(FAMILIES)}, or {_ALL}")
     own = bool(np.any(np.asarray(problem.proxy_reward) != np.asarray(problem.true_reward)))
-    groups = {_OWN: Errors(problem.proxy_reward[None], {})} if own else {}
+    if "mixture" in asked and not own:
+        raise ValueError("--errors mixture mixes the true reward with the proxy_reward of the file, and there is none")
     # "all" means all that this problem can have.
     impossible = {"mixture": not own, "subsets": problem.num_outputs > MAX_SUBSET_OUTPUTS}
-    chosen = {name for name in FAMILIES if not impossible.get(name)} if _ALL in asked else {*asked}
-    for index, name in enumerate(FAMILIES):
-        if name not in chosen:
-            continue
-        if name == "mixture" and not own:
-            raise ValueError(
-                "--errors mixture mixes the true reward with the proxy_reward of the file, and there is none"
-            )
-        # The key belongs to the family, so that its draws do not depend on which others are asked for.
-        groups[name] = FAMILIES[name](problem, jax.random.fold_in(jax.random.key(seed), index))
-    return groups
+    chosen = {name for name in FAMILIES if not impossible.get(name)} if _ALL in asked else asked
+    groups = {_OWN: Errors(problem.proxy_reward[None], {})} if own else {}
+    # A key belongs to its family, so that the draws do not depend on which others are asked for.
+    keys = {name: jax.random.fold_in(jax.random.key(seed), i) for i, name in enumerate(FAMILIES)}
+    return groups | {name: family(problem, keys[name]) for name, family in FAMILIES.items() if name in chosen}
 
 
-def _fill(folder: pathlib.Path, problem: Problem, report: Report, groups: dict[str, Errors]) -> None:
+def _fill(folder: pathlib.Path, report: Report, groups: dict[str, Errors]) -> None:
     import numpy as np
 
     from pgdyn import plot
@@ -141,7 +131,5 @@ def _fill(folder: pathlib.Path, problem: Problem, report: Report, groups: dict[s
     labels = [(name, group.label(i)) for name, group in groups.items() for i in range(len(group))]
     family, label = np.array(labels, dtype=object).T
     dataset = report.to_dataset().assign_coords(family=("error", family), label=("error", label))
-    columns = ["family", "label", "category", "speedup", "predicted", "predicted_speedup", "predicted_by"]
-    columns += ["mechanism", "mechanism_category", "times", "values"]
-    dataset[columns].to_dataframe()[columns].to_csv(folder / "errors.csv", index_label="error")
-    output.save(folder, "errors", dataset, plot.errors(report, groups), problem)
+    dataset[_COLUMNS].to_dataframe()[_COLUMNS].to_csv(folder / "errors.csv", index_label="error")
+    output.save(folder, _NAME, dataset, plot.errors(report, groups), report.problem)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
-import pandas
-from rich.table import Table
 
 from pgdyn.cli import tables
 from pgdyn.errors.categories import UNDECIDED
@@ -39,63 +39,42 @@ def show(report: Report, groups: Mapping[str, Errors], *, title: str) -> None:
     console.print(f"trained on the true reward, the true value {reaches}", soft_wrap=True)
     start = 0
     for name, group in groups.items():
-        console.print(_family(name, group, report, slice(start, start + len(group))))
+        parameters = {field.replace("_", " "): np.asarray(values) for field, values in group.parameters.items()}
+        columns = [*parameters, "errors", "category", "speed-up", "mechanism"]
+        rows = _runs(report, parameters, start + np.arange(len(group)))
+        console.print(tables.table(columns, rows, left=_WORDS, title=name, sections=len(parameters) > 1))
         start += len(group)
     counts = report.confusion()
-    columns = ("mechanism", "implies", *map(str, counts.columns))
-    table = tables.table(*columns, left=_WORDS, title="mechanism against simulation")
-    for (mechanism, implied), row in counts.iterrows():  # pyright: ignore[reportGeneralTypeIssues]
-        if row.sum():
-            table.add_row(str(mechanism), str(implied), *(str(int(count)) for count in row))
-    console.print(table)
-    console.print(_scores(report))
+    rows = [(*kind, *map(int, row)) for kind, row in zip(counts.index, counts.to_numpy(), strict=True) if row.any()]
+    columns = ["mechanism", "implies", *counts.columns]
+    console.print(tables.table(columns, rows, left=_WORDS, title="mechanism against simulation"))
+    columns = ["prediction", "errors", "right"]
+    console.print(tables.table(columns, _scores(report), left=_WORDS, title="predicted before any simulation"))
 
 
-def _scores(report: Report) -> Table:
-    """How many of the simulated categories each prediction tells, beside the commonest category as the only answer."""
-    table = tables.table("prediction", "errors", "right", left=_WORDS, title="predicted before any simulation")
-    decided = report.category != UNDECIDED
-    for name, words in ((EXACT, "by the exact solution"), (MECHANISM, "by the mechanism, having no exact solution")):
-        own = decided & (report.predicted_by == name)
-        if own.any():
-            right = float(np.mean(report.category[own] == report.predicted[own]))
-            table.add_row(words, str(int(own.sum())), f"{right:.1%}")
-    if decided.any():
-        answer, share = report.majority
-        for words, right in (("by the mechanism", report.mechanism_agreement), (f"always {answer}", share)):
-            table.add_row(words, str(int(decided.sum())), f"{right:.1%}")
-    return table
+def _runs(report: Report, parameters: dict[str, np.ndarray], errors: np.ndarray) -> Iterator[tuple[object, ...]]:
+    """The rows of a family: neighbours of like leading parameters, category and mechanism are one."""
+    *leading, last = parameters or [""]
+
+    def alike(i: int) -> tuple[Any, ...]:
+        return (*(parameters[name][i] for name in leading), report.category[errors[i]], report.mechanism[errors[i]])
+
+    order = range(len(errors))
+    if last in _UNORDERED:
+        order = sorted(order, key=alike)
+    for (*_, category, mechanism), run in itertools.groupby(order, alike):
+        members = [*run]
+        spans = (_span(values[members], name) for name, values in parameters.items())
+        speeds = report.speedup[errors[members]]
+        extremes = dict.fromkeys(map(_factor, (speeds.min(), np.fmax.reduce(speeds))))
+        speedup = "not known" if category == UNDECIDED else " to ".join(extremes)
+        yield (*spans, len(members), category, speedup, mechanism)
 
 
-def _family(name: str, group: Errors, report: Report, rows: slice) -> Table:
-    """Neighbours of like leading parameters, category and mechanism are one row."""
-    fields = list(group.parameters)
-    columns = (*(field.replace("_", " ") for field in fields), "errors", "category", "speed-up", "mechanism")
-    table = tables.table(*columns, left=_WORDS, title=name)
-    outcome = {"category": report.category[rows], "mechanism": report.mechanism[rows], "speedup": report.speedup[rows]}
-    errors = pandas.DataFrame({**{field: np.asarray(group.parameters[field]) for field in fields}, **outcome})
-    alike = [*fields[:-1], "category", "mechanism"]
-    if fields and fields[-1] in _UNORDERED:
-        errors = errors.sort_values(alike, kind="stable")
-    starts = errors[alike].ne(errors[alike].shift()).any(axis=1)
-    previous = None
-    for _, run in errors.groupby(np.cumsum(np.asarray(starts))):
-        cells = [_span(run[field].to_numpy(), field) for field in fields]
-        if previous is not None and len(cells) > 1 and cells[0] != previous:
-            table.add_section()
-        previous = cells[0] if cells else None
-        first = run.iloc[0]
-        speeds = dict.fromkeys(_factor(speed) for speed in np.array([run.speedup.min(skipna=False), run.speedup.max()]))
-        if first.category == UNDECIDED:
-            speeds = {"not known": None}
-        table.add_row(*cells, str(len(run)), first.category, " to ".join(speeds), first.mechanism)
-    return table
-
-
-def _span(column: np.ndarray, field: str) -> str:
+def _span(column: np.ndarray, name: str) -> str:
     if column.min() == column.max():
         return f"{column[0]:.4g}"
-    return "several" if field in _UNORDERED else f"{column[0]:.4g} to {column[-1]:.4g}"
+    return "several" if name in _UNORDERED else f"{column[0]:.4g} to {column[-1]:.4g}"
 
 
 def _factor(speedup: float) -> str:
@@ -104,3 +83,19 @@ def _factor(speedup: float) -> str:
     if np.isinf(speedup):
         return "only the proxy arrives"
     return "never arrives" if speedup == 0 else f"{speedup:.4g}x"
+
+
+def _scores(report: Report) -> Iterator[tuple[object, ...]]:
+    """How many of the simulated categories each prediction tells, beside the commonest category as the only answer."""
+    decided = report.category != UNDECIDED
+    by_exact, by_mechanism = (decided & (report.predicted_by == name) for name in (EXACT, MECHANISM))
+    always, _ = report.majority
+    for words, errors, answers in (
+        ("by the exact solution", by_exact, report.predicted),
+        ("by the mechanism, having no exact solution", by_mechanism, report.predicted),
+        ("by the mechanism", decided, report.mechanism_category),
+        (f"always {always}", decided, always),
+    ):
+        if errors.any():
+            right = np.mean((report.category == answers)[errors])
+            yield words, errors.sum(), f"{right:.1%}"

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-
-from rich.console import Console
+import math
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from pgdyn.cli import tables
 from pgdyn.evaluate import Evaluation
-from pgdyn.scores.judgement import ESCAPES, HARMFUL, HARMLESS, WHY, WRONG
+from pgdyn.scores.judgement import ESCAPES, HARMFUL, HARMLESS, WHY, WRONG, Judgement, Takeover, WorstPrompt
 
 _SIDE_BY_SIDE = 4  # reward models in one table
 _TEXT = 60
@@ -21,6 +20,18 @@ _READ = {  # part of a metric's name -> how it is read
     "reward_variance": "reward_variance: of the scores on a prompt; it grows with the square of their scale",
     "forecast": "forecast: after training on the scores from the initial policy; gains are rises of the mean",
 }
+_KINDS = {  # kind of pairs -> what it is called and why
+    "right": ("right", "the better response scores higher"),
+    **{kind: (f"harmless: {kind}", WHY[kind]) for kind in HARMLESS},
+    **{kind: (f"harmful: {kind}", WHY[kind]) for kind in HARMFUL},
+    WRONG: (WRONG, WHY[WRONG]),
+    ESCAPES: (f"responses that help: {ESCAPES}", WHY[ESCAPES]),
+}
+_ERRORS = "which errors are harmful or harmless"
+_TAKEOVERS = "forecast, what gains most probability"
+_TAKEOVER = ["line", "score", "true reward", "before", "after", "prompt"]
+_WORST = "the worst prompts (margin in standard deviations)"
+_WORST_PROMPT = ["line", "chosen", "rejected", "mean", "margin", "wrong pairs", "prompt"]
 
 
 def show(found: Evaluation, remarks: Iterable[str]) -> None:
@@ -33,94 +44,77 @@ def show(found: Evaluation, remarks: Iterable[str]) -> None:
         metric ... rm
         ...
     """
-    console = tables.console(120)
-    for words in remarks:
-        console.print(words, soft_wrap=True)
-    names = list(found.judgements)
-    for first in range(0, len(names), _SIDE_BY_SIDE):
-        _metrics(console, found, names[first : first + _SIDE_BY_SIDE])
-    for words in _legend(found):
-        console.print(words, soft_wrap=True)
-    left: dict[str, list[str]] = {}
-    for one in found.judgements.values():
-        for metric, words in one.left_out.items():
-            if metric not in left.setdefault(words, []):
-                left[words].append(metric)
-    for words, metrics in left.items():
-        console.print(f"left out: {', '.join(metrics)}: {words}", soft_wrap=True)
-    _errors(console, found)
-    _takeovers(console, found)
-    for name, one in found.judgements.items():
-        if not one.worst:
-            continue
-        columns = ("line", "chosen", "rejected", "mean", "margin", "wrong pairs", "prompt")
-        table = tables.table(
-            *columns, left=["prompt"], title=f"{_short(name)}: the worst prompts (margin in standard deviations)"
-        )
-        for row in one.worst:
-            numbers = (row.chosen, row.rejected, row.mean_reward, row.margin)
-            cells = ("" if value != value else f"{value:.4g}" for value in numbers)
-            table.add_row(str(row.line), *cells, f"{row.wrong} of {row.pairs}", _short(row.prompt))
-        console.print(table)
+    console, judged = tables.console(120), found.judgements
+    for line in remarks:
+        console.print(line, soft_wrap=True)
+    for first in range(0, len(judged), _SIDE_BY_SIDE):
+        shown = dict([*judged.items()][first : first + _SIDE_BY_SIDE])
+        made = tables.table(["metric", *map(_short, shown)], _metrics(shown), left=["metric"])
+        made.columns[0].no_wrap = True
+        console.print(made)
+    for line in (*_legend(found), *_left_out(found)):
+        console.print(line, soft_wrap=True)
+    if errors := [*_errors(judged.values())]:
+        columns = ["pairs", *map(_short, judged), "why"]
+        console.print(tables.table(columns, errors, left=["pairs", "why"], title=_ERRORS))
+    for name, one in judged.items():
+        if one.takeovers:
+            rows = [_takeover(row) for row in one.takeovers]
+            console.print(
+                tables.table(_TAKEOVER, rows, left=["prompt"], title=f"{_short(name)}: {_TAKEOVERS}", digits=3)
+            )
+    for name, one in judged.items():
+        if one.worst:
+            rows = [_worst(row) for row in one.worst]
+            console.print(tables.table(_WORST_PROMPT, rows, left=["prompt"], title=f"{_short(name)}: {_WORST}"))
 
 
-def _metrics(console: Console, found: Evaluation, names: Sequence[str]) -> None:
-    table = tables.table("metric", *map(_short, names), left=["metric"])
-    table.columns[0].no_wrap = True
-    order = dict.fromkeys(metric for name in names for metric in found.judgements[name].metrics)
-    for metric in order:
-        cells = []
-        for name in names:
-            one = found.judgements[name].metrics.get(metric)
-            cells.append("" if one is None else f"{one.value:.4g} [{one.low:.4g}, {one.high:.4g}] n={one.n}")
-        table.add_row(metric, *cells)
-    console.print(table)
+def _metrics(judged: Mapping[str, Judgement]) -> Iterator[list[str]]:
+    for metric in dict.fromkeys(metric for one in judged.values() for metric in one.metrics):
+        found = [one.metrics.get(metric) for one in judged.values()]
+        cells = [f"{one.value:.4g} [{one.low:.4g}, {one.high:.4g}] n={one.n}" if one else "" for one in found]
+        yield [metric, *cells]
 
 
-def _legend(found: Evaluation) -> list[str]:
+def _legend(found: Evaluation) -> Iterator[str]:
     """How the metrics that are there are read."""
     metrics = {metric for one in found.judgements.values() for metric in one.metrics}
-    first = f"value [{found.confidence:.0%} bootstrap interval over prompts] n=prompts that take part"
-    shown = [words for part, words in _READ.items() if any(part in metric for metric in metrics)]
-    return [first, *shown] if metrics else []
+    if metrics:
+        yield f"value [{found.confidence:.0%} bootstrap interval over prompts] n=prompts that take part"
+    yield from (words for part, words in _READ.items() if any(part in metric for metric in metrics))
+
+
+def _left_out(found: Evaluation) -> Iterator[str]:
+    metrics: dict[str, dict[str, None]] = {}
+    for one in found.judgements.values():
+        for metric, words in one.left_out.items():
+            metrics.setdefault(words, {})[metric] = None
+    yield from (f"left out: {', '.join(names)}: {words}" for words, names in metrics.items())
+
+
+def _errors(judged: Collection[Judgement]) -> Iterator[list[str]]:
+    if not any(count for one in judged for count in one.errors.values()):
+        return
+    for kind, (label, why) in _KINDS.items():
+        counts = [one.errors.get(kind, 0) for one in judged]
+        if any(counts) or kind == "right":
+            yield [label, *(f"{count:,}" for count in counts), why]
+
+
+def _takeover(row: Takeover) -> Sequence[object]:
+    return row.line, *_known(row.score, row.true_reward, row.before, row.after), _short(row.prompt)
+
+
+def _worst(row: WorstPrompt) -> Sequence[object]:
+    numbers = _known(row.chosen, row.rejected, row.mean_reward, row.margin)
+    return row.line, *numbers, f"{row.wrong} of {row.pairs}", _short(row.prompt)
+
+
+def _known(*numbers: float) -> list[object]:
+    return ["" if math.isnan(number) else number for number in numbers]
 
 
 def _short(text: str) -> str:
     words = " ".join(text.split()).encode("utf-8", "replace").decode()
     words = "".join(letter if letter.isprintable() else "\ufffd" for letter in words)
     return words if len(words) <= _TEXT else words[: _TEXT - 1] + "…"
-
-
-def _takeovers(console: Console, found: Evaluation) -> None:
-    for name, one in found.judgements.items():
-        if not one.takeovers:
-            continue
-        columns = ("line", "score", "true reward", "before", "after", "prompt")
-        title = f"{_short(name)}: forecast, what gains most probability"
-        table = tables.table(*columns, left=["prompt"], title=title)
-        for row in one.takeovers:
-            numbers = (row.score, row.true_reward, row.before, row.after)
-            table.add_row(str(row.line), *("" if x != x else f"{x:.3g}" for x in numbers), _short(row.prompt))
-        console.print(table)
-
-
-def _errors(console: Console, found: Evaluation) -> None:
-    seen = {kind for one in found.judgements.values() for kind, count in one.errors.items() if count}
-    if not seen:
-        return
-    table = tables.table(
-        "pairs",
-        *map(_short, found.judgements),
-        "why",
-        left=["pairs", "why"],
-        title="which errors are harmful or harmless",
-    )
-    order = ("right", *HARMLESS, *HARMFUL, WRONG, ESCAPES)
-    for kind in order:
-        if kind not in seen and kind != "right":
-            continue
-        word = "harmless: " if kind in HARMLESS else "harmful: " if kind in HARMFUL else ""
-        label = "responses that help: " + kind if kind == ESCAPES else word + kind
-        counts = (one.errors.get(kind, 0) for one in found.judgements.values())
-        table.add_row(label, *(f"{count:,}" for count in counts), WHY.get(kind, "the better response scores higher"))
-    console.print(table)

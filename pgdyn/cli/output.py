@@ -6,9 +6,9 @@ import os
 import pathlib
 import tempfile
 from collections.abc import Callable, Collection
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from pgdyn.cli import fail
+import click
 
 if TYPE_CHECKING:
     import xarray
@@ -17,6 +17,13 @@ if TYPE_CHECKING:
     from pgdyn.problem import Problem
 
 _ROOM = 2**20  # bytes that must be free; what a run leaves is known only after it
+
+
+def option(files: str) -> Callable[[Any], Any]:
+    """The options `--out` and `--overwrite` of a command that leaves `files` in a folder."""
+    path, text = click.Path(path_type=pathlib.Path), f"Folder for {files}.  [default: only show the table]"
+    overwrite = click.option("--overwrite", is_flag=True, help="Replace what an earlier run left in that folder.")
+    return lambda command: click.option("--out", type=path, metavar="DIR", help=text)(overwrite(command))
 
 
 def require_writable(out: pathlib.Path | None, overwrite: bool, ours: Collection[str]) -> None:
@@ -50,46 +57,50 @@ def require_writable(out: pathlib.Path | None, overwrite: bool, ours: Collection
         raise ValueError(f"--out {out} holds {strangers[0]}, which no such run has written, so it is not overwritten")
 
 
-def write(out: pathlib.Path | None, overwrite: bool, fill: Callable[[pathlib.Path], None]) -> int:
+def write(out: pathlib.Path | None, overwrite: bool, fill: Callable[[pathlib.Path], None]) -> None:
     """Writes a result that has been shown already, by `fill` into the folder that it is given: whole, or not at all.
 
-    Returns:
-        The exit code: 0, or 1 with a sentence on standard error where writing failed.
-
-    Example:
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     write(pathlib.Path(folder) / "run", False, lambda place: None)
-        0
+    Raises:
+        click.ClickException: if it cannot be written.
     """
     from pgdyn.io import atomic
 
     if out is None:
-        return 0
+        return
     try:
         with atomic.whole_folder(out, overwrite=overwrite) as folder:
             fill(folder)
     except OSError as error:
         words = error.strerror or str(error)
         words = words if str(out) in words else f"--out {out} cannot be written: {words}"
-        return fail(f"{words}; what is shown is all there is", 1)
-    return 0
+        raise click.ClickException(f"{words}; what is shown is all there is") from None
+
+
+def names(name: str) -> tuple[str, ...]:
+    """The files that `save` writes."""
+    return (f"{name}.zarr", f"{name}.png", f"{name}.pdf", "problem.toml")
 
 
 def save(folder: pathlib.Path, name: str, dataset: xarray.Dataset, figure: Figure, problem: Problem) -> None:
-    """Writes NAME.zarr, NAME.png, NAME.pdf and problem.toml, without a date, so that equal results are equal files.
+    """Writes NAME.zarr, NAME.png, NAME.pdf and problem.toml.
 
     Example:
         >>> import pgdyn
         >>> run = pgdyn.ascend(pgdyn.Problem.tabular([0.4, 0.6], [1, 0]), 5)
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     save(pathlib.Path(folder), "run", run.to_dataset(), run.plot(), run.problem)
-        ...     sorted(os.listdir(folder))
-        ['problem.toml', 'run.pdf', 'run.png', 'run.zarr']
+        ...     sorted(os.listdir(folder)) == sorted(names("run"))
+        True
     """
     from pgdyn.io import datasets, problem_file
 
     datasets.save(dataset, folder / f"{name}.zarr")
+    save_figure(folder, name, figure)
+    problem_file.save_problem(problem, folder / "problem.toml")
+
+
+def save_figure(folder: pathlib.Path, name: str, figure: Figure) -> None:
+    """Writes NAME.png and NAME.pdf, without a date, so that equal results are equal files."""
     figure.savefig(folder / f"{name}.png", dpi=150)
     figure.set_layout_engine("none")  # its layout was made for the first picture, and serves both
     figure.savefig(folder / f"{name}.pdf", metadata={"CreationDate": None})
-    problem_file.save_problem(problem, folder / "problem.toml")

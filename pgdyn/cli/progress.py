@@ -30,41 +30,37 @@ def shown(title: str, unit: str) -> Iterator[Callable[..., None]]:
 
     console = Console(stderr=True)
     words = [TextColumn(f"{{task.{field}}}", markup=False) for field in ("description", "fields[text]")]
+    columns = (words[0], BarColumn(), words[1])
     bar = Progress(
-        words[0], BarColumn(), words[1], console=console, transient=True, disable=not console.is_terminal,
-        speed_estimate_period=1e9,
-    )  # fmt: skip
+        *columns, console=console, transient=True, disable=not console.is_terminal, speed_estimate_period=1e9
+    )
     bar.add_task(title, total=None, text="starting")
     (task,) = bar.tasks
-    with bar, _spoken(lambda: f"{title}: {task.fields['text']}") if bar.disable else contextlib.nullcontext():
 
-        def show(done: int, total: int, note: str = "", *, work: bool = True) -> None:
-            (bar.update if work else bar.reset)(task.id, total=total, completed=done)
-            parts = [f"{done:,}/{total:,} {unit}", *([note] if note else [])]
-            if task.speed and task.remaining:
-                rate = f"{task.speed:,.0f}" if task.speed >= 100 else f"{task.speed:.3g}"
-                parts += [f"{rate}/s", f"{duration(task.remaining / task.speed)} left"]
-            bar.update(task.id, text=", ".join(parts))
+    def show(done: int, total: int, note: str = "", *, work: bool = True) -> None:
+        (bar.update if work else bar.reset)(task.id, total=total, completed=done)
+        parts = [f"{done:,}/{total:,} {unit}", *([note] if note else [])]
+        if task.speed and task.remaining:
+            rate = f"{task.speed:,.0f}" if task.speed >= 100 else f"{task.speed:.3g}"
+            parts += [f"{rate}/s", f"{duration(task.remaining / task.speed)} left"]
+        bar.update(task.id, text=", ".join(parts))
 
-        yield show
-
-
-@contextlib.contextmanager
-def _spoken(line: Callable[[], str]) -> Iterator[None]:
     over = threading.Event()
 
     def speak() -> None:
         while not over.wait(EVERY):
-            print(line(), file=sys.stderr, flush=True)
+            if bar.disable:
+                print(f"{title}: {task.fields['text']}", file=sys.stderr, flush=True)
 
     # A thread of its own speaks even while the work makes no progress, as during a compilation.
-    thread = threading.Thread(target=speak, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
+    speaker = threading.Thread(target=speak, daemon=True)
+    with bar:
+        speaker.start()
+        try:
+            yield show
+        finally:
+            over.set()
+            speaker.join()
 
 
 def duration(seconds: float) -> str:

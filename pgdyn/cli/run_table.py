@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
-from rich.table import Table
 
 from pgdyn.cli import tables
-
-if TYPE_CHECKING:
-    from pgdyn.solution import Solution
+from pgdyn.solution import Solution
 
 _MAX_OUTPUTS, _MAX_PROMPTS = 10, 8
+_COLUMNS = ["output", "true reward", "proxy reward", "p at start", "p at end"]
 _DYNAMICS = {"flow": "gradient flow", "ascend": "exact ascent", "ascend_sampled": "sampled ascent"}
 
 
@@ -31,46 +30,41 @@ def show(solution: Solution, *, title: str) -> None:
     """
     console = tables.console()
     console.print(f"{title}: {_DYNAMICS[solution.dynamics]}, {solution.message}", style="bold", soft_wrap=True)
-    good = np.flatnonzero(np.isfinite(np.asarray(solution.true_value)))
-    last = int(good[-1]) if good.size else 0
+    last = max(np.flatnonzero(np.isfinite(np.asarray(solution.true_value))).tolist(), default=0)
     objective, unit = solution.objective, "time" if solution.dynamics == "flow" else "updates"
-    table = tables.table("", "start", "end", left=[""])
-    for name, path in {
+    paths = {
         unit: solution.t,
         "true value": solution.true_value,
         "proxy value": solution.proxy_value,
         "proxy reward variance": solution.reward_variance,
         f"KL to {objective.reference} policy, {objective.kl_direction} (nats)": solution.kl,
-    }.items():
-        table.add_row(name, f"{float(path[0]):.6g}", f"{float(path[last]):.6g}")
-    console.print(table)
+    }
+    ends = [(name, float(path[0]), float(path[last])) for name, path in paths.items()]
+    console.print(tables.table(["", "start", "end"], ends, left=[""], digits=6))
     if solution.settings.target is not None:
         target, hit = float(solution.settings.target), float(solution.hitting_time)
         never = f"never reaches {target:g} within {unit} {float(solution.t[-1]):g}"
         console.print(f"true value {f'reaches {target:g} at {unit} {hit:.8g}' if math.isfinite(hit) else never}")
-    console.print(_probabilities(solution, last))
+    several = solution.problem.num_prompts > 1
+    columns = ["prompt", *_COLUMNS] if several else _COLUMNS
+    rows = ((prompt, *row) if several else row for prompt, row in _outputs(solution, last))
+    console.print(tables.table(columns, rows, left=columns[:1], digits=6, sections=several))
     if (hidden := solution.problem.num_prompts - _MAX_PROMPTS) > 0:
         console.print(f"{hidden} more prompts are not shown")
 
 
-def _probabilities(solution: Solution, last: int) -> Table:
+def _outputs(solution: Solution, last: int) -> Iterator[tuple[int, tuple[object, ...]]]:
+    """The rows of each prompt's outputs."""
     problem = solution.problem
-    prompt_column = ["prompt"] if problem.num_prompts > 1 else []
-    columns = [*prompt_column, "output", "true reward", "proxy reward", "p at start", "p at end"]
-    table = tables.table(*columns, left=columns[:1])
     for prompt in range(min(problem.num_prompts, _MAX_PROMPTS)):
-        cells = [str(prompt)] if prompt_column else []
-        start, end = (np.asarray(solution.log_policy[i, prompt], float) for i in (0, last))
         rewards = [np.asarray(reward[prompt], float) for reward in (problem.true_reward, problem.proxy_reward)]
-        likeliest = np.argsort(-np.maximum(start, end), kind="stable")
-        for y in sorted(likeliest[:_MAX_OUTPUTS].tolist()):
-            table.add_row(*cells, str(y), *(f"{reward[y]:.6g}" for reward in rewards), _p(start[y]), _p(end[y]))
+        paths = [np.asarray(solution.log_policy[i, prompt], float) for i in (0, last)]
+        likeliest = np.argsort(-np.maximum(*paths), kind="stable")
+        for y in np.sort(likeliest[:_MAX_OUTPUTS]):
+            yield prompt, (y, *(reward[y] for reward in rewards), *(_p(path[y]) for path in paths))
         rest = likeliest[_MAX_OUTPUTS:]
         if rest.size:
-            sums = (_p(np.logaddexp.reduce(logs[rest])) for logs in (start, end))
-            table.add_row(*cells, f"{rest.size} others", "", "", *sums)
-        table.add_section()
-    return table
+            yield prompt, (f"{rest.size} others", "", "", *(_p(np.logaddexp.reduce(path[rest])) for path in paths))
 
 
 def _p(log_probability: Any) -> str:

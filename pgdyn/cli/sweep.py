@@ -4,40 +4,35 @@ from __future__ import annotations
 
 import contextlib
 import pathlib
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from pgdyn.cli import INTERRUPTED, enable_cache, fail, options, progress
+from pgdyn.cli import options, progress
 
 if TYPE_CHECKING:
     from pgdyn.sweep import Progress, Spec, Summary
 
 _LISTED = 20  # damaged shards that are named
+_SPEC = "Spec file, .toml or .json; pydoc pgdyn.sweep.spec shows one."
+_STORE = "Folder of the zarr store, begun or continued."
+_WORKERS = "Compute in so many processes.  [default: in this one, on all cores]"
+_CLUSTER = "Dask scheduler to compute with, for instance tcp://10.0.0.1:8786."
+_TIMEOUT = "Seconds without any worker after which to stop.  [default: 60]"
+_OVERWRITE = "Throw away what the store holds and begin anew."
+_STATUS = "Check every byte of a store, tell what is there, and run nothing."
 
 
 @click.command()
-@click.argument(
-    "spec", type=options.PATH, required=False, help="Spec file, .toml or .json; pydoc pgdyn.sweep.spec shows one."
-)
-@click.option("--out", type=options.PATH, metavar="STORE", help="Folder of the zarr store, begun or continued.")
-@click.option(
-    "--workers",
-    type=options.Value(int, smallest=1),
-    help="Compute in so many processes.  [default: in this one, on all cores]",
-)
-@click.option("--cluster", metavar="ADDRESS", help="Dask scheduler to compute with, for instance tcp://10.0.0.1:8786.")
-@click.option(
-    "--worker-timeout", type=options.NUMBER, help="Seconds without any worker after which to stop.  [default: 60]"
-)
-@click.option("--overwrite", is_flag=True, help="Throw away what the store holds and begin anew.")
-@click.option(
-    "--status",
-    type=options.PATH,
-    metavar="STORE",
-    help="Check every byte of a store, tell what is there, and run nothing.",
-)
-def sweep(spec: pathlib.Path | None, out: pathlib.Path | None, status: pathlib.Path | None, **given: Any) -> int:
+@click.argument("spec", type=options.PATH, required=False, help=_SPEC)
+@click.option("--out", type=options.PATH, metavar="STORE", help=_STORE)
+@click.option("--workers", type=options.COUNT, help=_WORKERS)
+@click.option("--cluster", metavar="ADDRESS", help=_CLUSTER)
+@click.option("--worker-timeout", type=options.NUMBER, help=_TIMEOUT)
+@click.option("--overwrite", is_flag=True, help=_OVERWRITE)
+@click.option("--status", type=options.PATH, metavar="STORE", help=_STATUS)
+def sweep(spec: pathlib.Path | None, out: pathlib.Path | None, status: pathlib.Path | None, **given: Any) -> None:
     """Run every point of a sweep, or tell how far one is.
 
     An interrupted sweep goes on where it was when the same command is given again: it recomputes at most the shards
@@ -55,16 +50,14 @@ def sweep(spec: pathlib.Path | None, out: pathlib.Path | None, status: pathlib.P
         raise ValueError("give a SPEC to run, or --status STORE to look at a store")
     if out is None:
         raise ValueError("--out is missing; it names the store to write")
-    if {"workers", "cluster"} <= set(given):
-        raise ValueError("give --workers or --cluster, not both")
     return _run(spec, out, given)
 
 
-def _run(path: pathlib.Path, out: pathlib.Path, given: dict[str, Any]) -> int:
+def _run(path: pathlib.Path, out: pathlib.Path, given: dict[str, Any]) -> None:
     from pgdyn.sweep import Store, SweepStopped, load_spec, run_sweep
 
     spec = load_spec(path)
-    enable_cache()
+    options.enable_cache()
     try:
         with progress.shown(path.stem if spec.name is None else spec.name, "points") as show:
 
@@ -74,35 +67,35 @@ def _run(path: pathlib.Path, out: pathlib.Path, given: dict[str, Any]) -> int:
 
             summary = run_sweep(spec, out, progress=tell, **given)
     except SweepStopped as stop:
-        return fail(str(stop), 1)
+        raise click.ClickException(str(stop)) from None
     except KeyboardInterrupt:
         done = ""
         with contextlib.suppress(OSError, ValueError):
             done = f"{Store.open(out).count()} of {spec.num_shards} shards are safe; "
-        return fail(f"interrupted; {done}the same command goes on from there", INTERRUPTED)
-    print(_told(spec, summary), out, sep="\n")
-    return 0
+        raise options.Interrupted(f"interrupted; {done}the same command goes on from there") from None
+    print("; ".join(_told(spec, summary)), out, sep="\n")
 
 
-def _told(spec: Spec, summary: Summary) -> str:
+def _told(spec: Spec, summary: Summary) -> Iterator[str]:
     from pgdyn.solution import Result
 
     shape = " x ".join(str(length) for length in spec.shape)
-    parts = [f"{summary.points:,} points ({shape}) in {summary.shards} shards"]
+    yield f"{summary.points:,} points ({shape}) in {summary.shards} shards"
     if summary.found:
-        parts.append(f"{summary.found} were there")
+        yield f"{summary.found} were there"
     if summary.computed:
         rate = sum(summary.results.values()) / max(summary.seconds, 1e-9)
-        parts.append(f"{summary.computed} computed in {progress.duration(summary.seconds)} ({rate:,.0f} points/s)")
+        yield f"{summary.computed} computed in {progress.duration(summary.seconds)} ({rate:,.0f} points/s)"
     if summary.redone:
-        parts.append(f"{summary.redone} of these had been damaged")
+        yield f"{summary.redone} of these had been damaged"
     if others := summary.shards - summary.found - summary.computed:
-        parts.append(f"{others} computed by others")
-    ways = sorted((code, n) for code, n in summary.results.items() if code >= Result.step_budget_spent)
-    return "; ".join([*parts, *(f"{n:,} runs {Result(code).message}" for code, n in ways)])
+        yield f"{others} computed by others"
+    for code, count in sorted(summary.results.items()):
+        if code >= Result.step_budget_spent:
+            yield f"{count:,} runs {Result(code).message}"
 
 
-def _status(path: pathlib.Path) -> int:
+def _status(path: pathlib.Path) -> None:
     from pgdyn.sweep import Store
 
     store = Store.open(path)
@@ -121,4 +114,4 @@ def _status(path: pathlib.Path) -> int:
     print(f"shards       {len(done)} of {spec.num_shards} done, {making} being made, {len(damaged)} damaged")
     if damaged:
         print(f"damaged      {', '.join(map(str, damaged[:_LISTED]))}{', ...' if len(damaged) > _LISTED else ''}")
-    return 1 if damaged else 0
+        raise click.exceptions.Exit(1)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pgdyn.cli import INTERRUPTED, enable_cache, fail, options, output, progress
+from pgdyn.cli import options, output, progress
 
 if TYPE_CHECKING:
     from pgdyn.theory.theorem import Theorem
@@ -18,17 +18,23 @@ if TYPE_CHECKING:
 
 _TABLE = "verification.csv"
 _WIDTH = 150  # whole names and numbers: what is piped is read by programs
+_HEADINGS = ("theorem", "kind", "problems", "violations", "least slack", "median slack", "seconds", "outcome")
+_WORDS = ("theorem", "kind", "outcome")
+_OUTCOMES = {  # kind of theorem -> without and with violations
+    "known false": ("NO COUNTEREXAMPLE", "refuted, as known"),
+    "law": ("holds", "OUTSIDE TOLERANCE"),
+}
 
 
 @click.command()
 @click.argument("names", nargs=-1, metavar="[NAME]...", help="Theorems to check; all without a name.")
-@click.option("--problems", type=options.Value(int, smallest=1), default=1000, help="Random problems a theorem.")
+@click.option("--problems", type=options.COUNT, default=1000, help="Random problems a theorem.")
 @click.option("--seed", type=options.SEED, default=0, help="Seed of the random problems.")
-@options.output(f"{_TABLE} and each theorem's tightest problem, NAME.toml, which pgdyn simulate opens")
+@output.option(f"{_TABLE} and each theorem's tightest problem, NAME.toml, which pgdyn simulate opens")
 @click.option("--list", "listed", is_flag=True, help="Show the theorems and what they say, and check none.")
 def verify(
     names: tuple[str, ...], problems: int, seed: int, out: pathlib.Path | None, overwrite: bool, listed: bool
-) -> int:
+) -> None:
     """Check theorems on random problems that satisfy their assumptions.
 
     Identities (exact) and inequalities (bound) must hold on every problem, up to the rounding that they state, and
@@ -42,9 +48,8 @@ def verify(
     output.require_writable(out, overwrite, {_TABLE, *(f"{name}.toml" for name in THEOREMS)})
     chosen = _chosen(names, THEOREMS)
     if listed:
-        _show_statements(chosen)
-        return 0
-    enable_cache()
+        return _show_statements(chosen)
+    options.enable_cache()
     results: list[Verification] = []
     try:
         with progress.shown("verify", "problems") as show:
@@ -58,14 +63,12 @@ def verify(
     except KeyboardInterrupt:
         _show(results)
         unwritten = "" if out is None else "; nothing has been written"
-        return fail(f"interrupted after {len(results)} of {len(chosen)} theorems{unwritten}", INTERRUPTED)
+        raise options.Interrupted(f"interrupted after {len(results)} of {len(chosen)} theorems{unwritten}") from None
     _show(results)
-    written = output.write(out, overwrite, lambda folder: _fill(folder, results))
-    wrong = [result.theorem.name for result in results if not result.as_expected]
-    if wrong:
+    output.write(out, overwrite, lambda folder: _fill(folder, results))
+    if wrong := [result.theorem.name for result in results if not result.as_expected]:
         kinds = "a claim is not of its kind" if len(wrong) == 1 else f"{len(wrong)} claims are not of their kind"
-        return fail(f"{kinds}: {', '.join(wrong)}", 1)
-    return written
+        raise click.ClickException(f"{kinds}: {', '.join(wrong)}")
 
 
 def _chosen(names: Sequence[str], theorems: Mapping[str, Theorem]) -> list[Theorem]:
@@ -74,33 +77,28 @@ def _chosen(names: Sequence[str], theorems: Mapping[str, Theorem]) -> list[Theor
             close = difflib.get_close_matches(name, theorems, n=1, cutoff=0.5)
             hint = f"did you mean {close[0]!r}?" if close else "pgdyn verify --list shows all"
             raise ValueError(f"there is no theorem {name!r:.80}; {hint}")
-    return [theorems[name] for name in dict.fromkeys(names)] if names else [*theorems.values()]
+    return [theorems[name] for name in dict.fromkeys(names or theorems)]
 
 
 def _row(result: Verification) -> dict[str, Any]:
     """One theorem's numbers by name, as the file has them."""
-    if result.theorem.kind == "known false":
-        outcome = "refuted, as known" if result.violations else "NO COUNTEREXAMPLE"
-    elif result.violations:
-        outcome = "OUTSIDE TOLERANCE" if result.theorem.kind == "law" else "VIOLATED"
-    else:
-        outcome = "holds"
-    numbers = ("problems", "violations", "smallest_slack", "median_slack")
-    words = {"name": result.theorem.name, "kind": result.theorem.kind}
-    return words | {name: getattr(result, name) for name in numbers} | {"outcome": outcome}
+    theorem = result.theorem
+    numbers = {name: getattr(result, name) for name in ("problems", "violations", "smallest_slack", "median_slack")}
+    outcome = _OUTCOMES.get(theorem.kind, ("holds", "VIOLATED"))[result.violations > 0]
+    return {"name": theorem.name, "kind": theorem.kind, **numbers, "outcome": outcome}
 
 
 def _show(results: Sequence[Verification]) -> None:
     """One line a theorem: problems, violations and slack, in each theorem's own unit."""
     from pgdyn.cli import tables
 
-    numbers = ("problems", "violations", "least slack", "median slack", "seconds")
-    table = tables.table("theorem", "kind", *numbers, "outcome", left=("theorem", "kind", "outcome"))
+    rows = []
     for result in results:
-        *cells, outcome = (
-            f"{value:.3g}" if isinstance(value, float) else str(value) for value in _row(result).values()
-        )
-        table.add_row(*cells, f"{result.seconds:.1f}", outcome, style=None if result.as_expected else "bold red")
+        *numbers, outcome = _row(result).values()
+        rows.append((*numbers, f"{result.seconds:.1f}", outcome))
+    table = tables.table(_HEADINGS, rows, left=_WORDS, digits=3)
+    for row, result in zip(table.rows, results, strict=True):
+        row.style = None if result.as_expected else "bold red"
     console = tables.console(_WIDTH)
     console.print(table)
     seconds = sum(result.seconds for result in results)
@@ -113,11 +111,12 @@ def _show_statements(theorems: Sequence[Theorem]) -> None:
     from pgdyn.cli import tables
 
     console = tables.console()
-    width = min(console.width, 110) - 4
+    width = min(console.width, 110)
     for theorem in theorems:
         console.print(f"{theorem.name} ({theorem.kind})", style="bold", soft_wrap=True)
         for text in (theorem.statement, f"Source: {theorem.source}.", f"Slack: {theorem.unit}."):
-            console.print(textwrap.indent(textwrap.fill(text, width), "    "), soft_wrap=True)
+            indent = 4 * " "
+            console.print(textwrap.fill(text, width, initial_indent=indent, subsequent_indent=indent), soft_wrap=True)
         console.print()
 
 
@@ -129,8 +128,6 @@ def _fill(folder: pathlib.Path, results: Sequence[Verification]) -> None:
     pandas.DataFrame([_row(result) for result in results]).to_csv(folder / _TABLE, index=False)
     for result in results:
         theorem, tightest = result.theorem, result.tightest
-        path = folder / f"{theorem.name}.toml"
-        problem_file.save_problem(tightest.problem, path)
         made_by = {
             "theorem": theorem.name,
             **{name: getattr(theorem, name) for name in ("kind", "statement", "source", "unit")},
@@ -139,6 +136,5 @@ def _fill(folder: pathlib.Path, results: Sequence[Verification]) -> None:
             **provenance.attributes(),
             "parameters": {name: value.tolist() for name, value in tightest.parameters.items()},
         }
-        with open(path, "a", encoding="utf-8", newline="\n") as file:
-            # Readers of problem files skip this table.
-            file.write("\n" + tables.dumps({"provenance": made_by}, "toml"))
+        problem = problem_file.problem_arrays(tightest.problem)
+        tables.write(folder / f"{theorem.name}.toml", {**problem, "provenance": made_by})

@@ -31,8 +31,8 @@ class Ascend(eqx.Module):
         optimizer: "sgd" or "adam" at the learning rate, or an optax transformation, which is fed the negative gradient;
             None for "sgd".
         objective: what is climbed; None for the proxy's value alone.
-        target: true value whose first hitting time (in updates) is wanted, or None. It is checked at every update,
-            saved or not. For a batch also [N].
+        target: true value whose first hitting time (in updates) is wanted, or None. The exact value is checked at every
+            update, saved or not. For a batch also [N].
         save_every: the start, every `save_every`-th update and the end are kept; None for all of one run and the ends
             alone of a batch.
         learning_rate: of an optimiser given by its name. For a batch also [N].

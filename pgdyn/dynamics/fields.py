@@ -32,6 +32,7 @@ class Field(NamedTuple):
             beside a number or a bool. None where there are none.
         default: `MISSING` where a value has to be given.
         help: one or more sentences.
+        can_be_none: whether the text "none" is to give None, which is not the default.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Field(NamedTuple):
     choices: tuple[Any, ...] | None
     default: Any
     help: str
+    can_be_none: bool
 
 
 def describe(cls: type) -> Mapping[str, Field]:
@@ -228,7 +230,9 @@ def _settings(node: ast.ClassDef) -> Iterator[Field]:
         found = [(ast.unparse(part.target), part.annotation, part.value) for part in parts]
     for name, annotation, value in found:
         if annotation is not None and not ast.unparse(annotation).startswith("ClassVar"):
-            yield Field(name, *_as_text(annotation), _default(value), helps.get(name, ""))
+            default = _default(value)
+            can_be_none = default not in (None, MISSING) and ast.unparse(annotation).endswith("| None")
+            yield Field(name, *_as_text(annotation), default, helps.get(name, ""), can_be_none)
 
 
 def _default(value: ast.expr | None) -> Any:
