@@ -1,8 +1,8 @@
 """The program `pgdyn`: one subcommand a file of this package, named like its function.
 
-What the user got wrong is one sentence on standard error, `error: ...`, and exit code 2. A result that is not what was
-asked for (a run that broke off, a check that failed, files that could not be written) is exit code 1; Ctrl-C is 130.
-Whatever takes long to import is imported inside the commands, so that help and refusals come at once.
+What the user got wrong is one sentence on standard error, `error: ...`, and exit code 2: a ValueError or OSError. A
+result that is not what was asked for (a run that broke off, a check that failed, files that could not be written) is a
+`click.ClickException`, and exit code 1; Ctrl-C is 130. Whatever takes long to import is imported inside the commands, so that help and refusals come at once.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import os
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Iterator, Sequence
 from importlib.machinery import ExtensionFileLoader
 from types import FrameType
@@ -23,8 +24,7 @@ from typing import TYPE_CHECKING, NoReturn
 if TYPE_CHECKING:
     import click
 
-# The one place where subcommands are registered: each is the `click.Command` of its own name in pgdyn/cli/<name>.py,
-# whose function returns the exit code.
+# The one place where subcommands are registered: each is the `click.Command` of its own name in pgdyn/cli/<name>.py.
 COMMANDS = ("simulate", "categorize", "sweep", "verify", "evaluate")
 
 INTERRUPTED = 130
@@ -92,10 +92,8 @@ def _interrupts() -> Iterator[list[bool]]:
 
     def press(_: int, frame: FrameType | None) -> None:
         pressed.append(True)
-        while frame is not None:
-            if isinstance(frame.f_locals.get("self"), ExtensionFileLoader):
-                return later()  # the initialisation of a C extension would print it
-            frame = frame.f_back
+        if any(isinstance(outer.f_locals.get("self"), ExtensionFileLoader) for outer, _ in traceback.walk_stack(frame)):
+            return later()  # the initialisation of a C extension would print it
         raise _Interrupt
 
     def unraisable(lost: sys.UnraisableHookArgs) -> None:

@@ -52,7 +52,7 @@ def categorize(
     import numpy as np
 
     import pgdyn
-    from pgdyn.cli import errors_table
+    from pgdyn.cli import errors_table, tables
 
     loaded = options.load(problem)
     asked = (*given.pop("errors"), *given.pop("families")) or ("single-output",)
@@ -61,7 +61,7 @@ def categorize(
     proxies = np.concatenate([np.asarray(group.proxy_rewards) for group in groups.values()])
     with progress.shown(problem.name, "flows") as show:
         report = pgdyn.categorize(loaded, proxies, target=goal, progress=show, **given)
-    errors_table.show(report, groups, title=problem.name)
+    tables.show(errors_table.parts(report, groups, problem.name))
     output.write(out, overwrite, lambda folder: _fill(folder, report, groups))
     if undecided := int(np.sum(report.category == "undecided")):
         raise click.ClickException(f"{undecided} of {len(report)} categories are undecided: a flow broke off")

@@ -18,38 +18,26 @@ _UNORDERED = ("draw", "subset")
 _WORDS = ("category", "mechanism", "implies", "prediction")
 
 
-def show(report: Report, groups: Mapping[str, Errors], *, title: str) -> None:
-    """Prints the tables of a report on all errors, those of the groups (family name -> errors) one after another.
-
-    Example:
-        >>> import pgdyn
-        >>> problem = pgdyn.Problem.tabular([0.05, 0.5, 0.15, 0.15, 0.15], [1, 0.8, -1, -1, -1])
-        >>> swaps = pgdyn.errors.perturb.FAMILIES["swap"](problem)
-        >>> report = pgdyn.categorize(problem, swaps.proxy_rewards, t1=100.0, target=0.9)
-        >>> show(report, {"swap": swaps}, title="the paper's problem")
-        the paper's problem: 10 reward errors
-        trained on the true reward, the true value never reaches 0.9 within time 100 and ends at 0.79...
-        ...
-    """
-    console = tables.console()
-    console.print(f"{title}: {len(report)} reward errors", style="bold", soft_wrap=True)
+def parts(report: Report, groups: Mapping[str, Errors], title: str) -> Iterator[tables.Part]:
+    """What is shown of a report on all errors, those of the groups (family name -> errors) one after another."""
+    yield tables.heading(f"{title}: {len(report)} reward errors")
     reaches = f"reaches {report.target:g} at time {report.baseline_time:.6g}"
     if not np.isfinite(report.baseline_time):
         reaches = f"never reaches {report.target:g} within time {report.t1:g} and ends at {report.baseline_value:.6g}"
-    console.print(f"trained on the true reward, the true value {reaches}", soft_wrap=True)
+    yield f"trained on the true reward, the true value {reaches}"
     start = 0
     for name, group in groups.items():
         parameters = {field.replace("_", " "): np.asarray(values) for field, values in group.parameters.items()}
         columns = [*parameters, "errors", "category", "speed-up", "mechanism"]
         rows = _runs(report, parameters, start + np.arange(len(group)))
-        console.print(tables.table(columns, rows, left=_WORDS, title=name, sections=len(parameters) > 1))
+        yield tables.table(columns, rows, left=_WORDS, title=name, sections=len(parameters) > 1)
         start += len(group)
     counts = report.confusion()
-    rows = [(*kind, *map(int, row)) for kind, row in zip(counts.index, counts.to_numpy(), strict=True) if row.any()]
     columns = ["mechanism", "implies", *counts.columns]
-    console.print(tables.table(columns, rows, left=_WORDS, title="mechanism against simulation"))
+    rows = [(*kind, *map(int, row)) for kind, row in zip(counts.index, counts.to_numpy(), strict=True) if row.any()]
+    yield tables.table(columns, rows, left=_WORDS, title="mechanism against simulation")
     columns = ["prediction", "errors", "right"]
-    console.print(tables.table(columns, _scores(report), left=_WORDS, title="predicted before any simulation"))
+    yield tables.table(columns, _scores(report), left=_WORDS, title="predicted before any simulation")
 
 
 def _runs(report: Report, parameters: dict[str, np.ndarray], errors: np.ndarray) -> Iterator[tuple[object, ...]]:

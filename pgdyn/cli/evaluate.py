@@ -55,15 +55,16 @@ def evaluate(
     elif not given["forecast"]:
         raise ValueError("--kl says where a forecast stops; give --forecast too")
     found = pgdyn.evaluate(list(scores), **given)
-    remarks = [*(f"{name}: taken for {kind}" for name, kind in found.files.items())]
-    remarks += [*(f"{name}: {text}" for name, text in found.bad.items()), *found.notes]
+    remarks = [f"{name}: taken for {kind}" for name, kind in found.files.items()]
+    remarks += [f"{name}: {text}" for name, text in found.bad.items()]
+    remarks += found.notes
     if as_json:
         print(*(f"{words}\n" for words in remarks), sep="", end="", file=sys.stderr)
         print(_json(found))
     else:
-        from pgdyn.cli import evaluation_table
+        from pgdyn.cli import evaluation_table, tables
 
-        evaluation_table.show(found, remarks)
+        tables.show(evaluation_table.parts(found, remarks), width=120)
     output.write(out, overwrite, lambda folder: _fill(folder, found))
 
 
@@ -88,9 +89,7 @@ def _fill(folder: pathlib.Path, found: Evaluation) -> None:
     import csv
 
     (folder / "evaluation.json").write_text(_json(found) + "\n")
+    rows = ((model, metric, *one.values()) for model, own in found.models.items() for metric, one in own.items())
     with (folder / "evaluation.csv").open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["model", "metric", "value", "low", "high", "n"])
-        for model, metrics in found.models.items():
-            writer.writerows([model, metric, *one.values()] for metric, one in metrics.items())
+        csv.writer(file).writerows([("model", "metric", "value", "low", "high", "n"), *rows])
     output.save_figure(folder, "evaluation", found.plot())

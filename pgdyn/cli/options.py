@@ -11,18 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pgdyn.cli import INTERRUPTED
-
 if TYPE_CHECKING:
     from pgdyn.problem import Problem
 
 _LARGEST = 2**63 - 1
-
-
-class Interrupted(click.ClickException):
-    """Ctrl-C in a command that has something to say of it."""
-
-    exit_code = INTERRUPTED
 
 
 class Value(click.ParamType):

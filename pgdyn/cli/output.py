@@ -77,21 +77,12 @@ def write(out: pathlib.Path | None, overwrite: bool, fill: Callable[[pathlib.Pat
 
 
 def names(name: str) -> tuple[str, ...]:
-    """The files that `save` writes."""
+    """The files that a run, or something like it, leaves."""
     return (f"{name}.zarr", f"{name}.png", f"{name}.pdf", "problem.toml")
 
 
 def save(folder: pathlib.Path, name: str, dataset: xarray.Dataset, figure: Figure, problem: Problem) -> None:
-    """Writes NAME.zarr, NAME.png, NAME.pdf and problem.toml.
-
-    Example:
-        >>> import pgdyn
-        >>> run = pgdyn.ascend(pgdyn.Problem.tabular([0.4, 0.6], [1, 0]), 5)
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     save(pathlib.Path(folder), "run", run.to_dataset(), run.plot(), run.problem)
-        ...     sorted(os.listdir(folder)) == sorted(names("run"))
-        True
-    """
+    """Writes the files of `names`."""
     from pgdyn.io import datasets, problem_file
 
     datasets.save(dataset, folder / f"{name}.zarr")

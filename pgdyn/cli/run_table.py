@@ -16,20 +16,13 @@ _COLUMNS = ["output", "true reward", "proxy reward", "p at start", "p at end"]
 _DYNAMICS = {"flow": "gradient flow", "ascend": "exact ascent", "ascend_sampled": "sampled ascent"}
 
 
-def show(solution: Solution, *, title: str) -> None:
-    """Prints a run to standard output: its start and end, its hitting time, and the outputs' probabilities.
+def parts(solution: Solution, title: str) -> Iterator[tables.Part]:
+    """What is shown of a run: its start and end, its hitting time, and the outputs' probabilities.
 
     Of more than 10 outputs the 10 that are likeliest at the start or the end are shown, of more than 8 prompts the
     first 8. Where the run broke off, the end is its last saved point that is finite.
-
-    Example:
-        >>> import pgdyn
-        >>> show(pgdyn.ascend(pgdyn.Problem.tabular([0.4, 0.6], [1, 0]), 5), title="two outputs")
-        two outputs: exact ascent, ran to the end
-        ...
     """
-    console = tables.console()
-    console.print(f"{title}: {_DYNAMICS[solution.dynamics]}, {solution.message}", style="bold", soft_wrap=True)
+    yield tables.heading(f"{title}: {_DYNAMICS[solution.dynamics]}, {solution.message}")
     last = max(np.flatnonzero(np.isfinite(np.asarray(solution.true_value))).tolist(), default=0)
     objective, unit = solution.objective, "time" if solution.dynamics == "flow" else "updates"
     paths = {
@@ -40,17 +33,17 @@ def show(solution: Solution, *, title: str) -> None:
         f"KL to {objective.reference} policy, {objective.kl_direction} (nats)": solution.kl,
     }
     ends = [(name, float(path[0]), float(path[last])) for name, path in paths.items()]
-    console.print(tables.table(["", "start", "end"], ends, left=[""], digits=6))
+    yield tables.table(["", "start", "end"], ends, left=[""], digits=6)
     if solution.settings.target is not None:
         target, hit = float(solution.settings.target), float(solution.hitting_time)
         never = f"never reaches {target:g} within {unit} {float(solution.t[-1]):g}"
-        console.print(f"true value {f'reaches {target:g} at {unit} {hit:.8g}' if math.isfinite(hit) else never}")
+        yield f"true value {f'reaches {target:g} at {unit} {hit:.8g}' if math.isfinite(hit) else never}"
     several = solution.problem.num_prompts > 1
     columns = ["prompt", *_COLUMNS] if several else _COLUMNS
     rows = ((prompt, *row) if several else row for prompt, row in _outputs(solution, last))
-    console.print(tables.table(columns, rows, left=columns[:1], digits=6, sections=several))
+    yield tables.table(columns, rows, left=columns[:1], digits=6, sections=several)
     if (hidden := solution.problem.num_prompts - _MAX_PROMPTS) > 0:
-        console.print(f"{hidden} more prompts are not shown")
+        yield f"{hidden} more prompts are not shown"
 
 
 def _outputs(solution: Solution, last: int) -> Iterator[tuple[int, tuple[object, ...]]]:

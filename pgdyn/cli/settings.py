@@ -35,7 +35,7 @@ _NAMES = {  # (class, field) -> option, where its name says too little without t
     ("robustbonus", "where"): "bonus_over",
 }
 # What is said of batches has no place in help, and None is what an option that is left out stands for.
-_ASIDES = r" For a batch[^.]*\.|,? or None(?=[.,])|[;,] None (?:without one|for none|for no such clip)"
+_ASIDES = r" For a batch[^.]*\.|,? or None(?=[.,])|[;,] None (?:without one|for none|for no such clip)| and None"
 
 
 def _named(parent: str) -> Mapping[str, Mapping[str, Field]]:
@@ -93,9 +93,10 @@ def make() -> Iterator[click.Option]:
             choices += [NONE for field in fields if field.can_be_none]
             number = next((kind for kind in (float, int) if kind in kinds), None)
             value = options.SEED if option == "key" else options.Value(number, [*dict.fromkeys(choices)])
-            names, flag = [*_flags(option), option], part == "dynamics" and bool in kinds
+            flag = part == "dynamics" and bool in kinds
+            kind: Any = bool if flag else value
             yield click.Option(
-                names, type=bool if flag else value, is_flag=flag, default=None, help=_help(part, option)
+                [*_flags(option), option], type=kind, is_flag=flag, default=None, help=_help(part, option)
             )
 
 
@@ -113,8 +114,7 @@ def _help(part: str, option: str) -> str:
 def _default(option: str, default: Any = None) -> str:
     if default is MISSING:
         return "  [required]"
-    shown = {"True": "yes", "False": "no"}.get(str(default), default)
-    shown = _DEFAULTS.get(option, shown)
+    shown = _DEFAULTS.get(option, {"True": "yes", "False": "no"}.get(str(default), default))
     return "" if shown is None else f"  [default: {shown}]"
 
 
@@ -129,7 +129,9 @@ def check(given: Mapping[str, Any]) -> None:
     """
     for part, owned in _OPTIONS.items():
         for option in given:
-            needs = {"dynamics": ["ascend_sampled"]} if part in _OF_ESTIMATOR and option in (part, *owned) else {}
+            needs = {}
+            if part in _OF_ESTIMATOR and option in (part, *owned):
+                needs["dynamics"] = ["ascend_sampled"]
             if part in _CHOICES and option in owned:
                 needs[part] = [*owned[option]]
             for choice, names in needs.items():
@@ -153,12 +155,7 @@ def _chosen(part: str, given: Mapping[str, Any]) -> list[str]:
 
 
 def build(given: Mapping[str, Any]) -> Any:
-    """The settings of the options that are given, by their names.
-
-    Example:
-        >>> build({"dynamics": "ascend_sampled", "steps": 3, "estimator": "rloo", "group_size": 4}).estimator
-        RLOO()
-    """
+    """The settings of the options that are given, by their names, which `check` has let pass."""
     from pgdyn import Objective, estimators
     from pgdyn.solve import DYNAMICS
 
@@ -166,8 +163,7 @@ def build(given: Mapping[str, Any]) -> Any:
     classes |= {"a KL penalty": estimators.KLPenalty, "a surrogate": estimators.Surrogate}
     (dynamics,) = _chosen("dynamics", given)
     values = _values("dynamics", dynamics, given)
-    if "objective" in _PARTS["dynamics"][dynamics]:
-        values["objective"] = Objective(**_values("objective", "objective", given))
+    values["objective"] = Objective(**_values("objective", "objective", given))
     if "estimator" in _PARTS["dynamics"][dynamics]:
         chosen = [(part, name) for part in _OF_ESTIMATOR for name in _chosen(part, given)]
         made = [classes[name](**_values(part, name, given)) for part, name in chosen]

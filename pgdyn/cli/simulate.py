@@ -26,11 +26,11 @@ def simulate(problem: pathlib.Path, out: pathlib.Path | None, overwrite: bool, *
     output.require_writable(out, overwrite, _FILES)
 
     import pgdyn
-    from pgdyn.cli import run_table
+    from pgdyn.cli import run_table, tables
 
     loaded = options.load(problem)
     solution = pgdyn.solve(loaded, settings.build(given))
-    run_table.show(solution, title=problem.name)
+    tables.show(run_table.parts(solution, problem.name))
     output.write(out, overwrite, lambda to: output.save(to, _NAME, solution.to_dataset(), solution.plot(), loaded))
     if int(solution.result) >= pgdyn.Result.step_budget_spent:
         raise click.ClickException(f"the run did not complete: it {solution.message}")

@@ -9,28 +9,25 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pgdyn.cli import options, progress
+from pgdyn.cli import INTERRUPTED, fail, options, progress
 
 if TYPE_CHECKING:
     from pgdyn.sweep import Progress, Spec, Summary
 
 _LISTED = 20  # damaged shards that are named
 _SPEC = "Spec file, .toml or .json; pydoc pgdyn.sweep.spec shows one."
-_STORE = "Folder of the zarr store, begun or continued."
-_WORKERS = "Compute in so many processes.  [default: in this one, on all cores]"
-_CLUSTER = "Dask scheduler to compute with, for instance tcp://10.0.0.1:8786."
-_TIMEOUT = "Seconds without any worker after which to stop.  [default: 60]"
-_OVERWRITE = "Throw away what the store holds and begin anew."
 _STATUS = "Check every byte of a store, tell what is there, and run nothing."
+_TIMEOUT = "Seconds without any worker after which to stop.  [default: 60]"
+_WORKERS = "Compute in so many processes.  [default: in this one, on all cores]"
 
 
 @click.command()
 @click.argument("spec", type=options.PATH, required=False, help=_SPEC)
-@click.option("--out", type=options.PATH, metavar="STORE", help=_STORE)
+@click.option("--out", type=options.PATH, metavar="STORE", help="Folder of the zarr store, begun or continued.")
 @click.option("--workers", type=options.COUNT, help=_WORKERS)
-@click.option("--cluster", metavar="ADDRESS", help=_CLUSTER)
+@click.option("--cluster", metavar="ADDRESS", help="Dask scheduler to compute with, for instance tcp://10.0.0.1:8786.")
 @click.option("--worker-timeout", type=options.NUMBER, help=_TIMEOUT)
-@click.option("--overwrite", is_flag=True, help=_OVERWRITE)
+@click.option("--overwrite", is_flag=True, help="Throw away what the store holds and begin anew.")
 @click.option("--status", type=options.PATH, metavar="STORE", help=_STATUS)
 def sweep(spec: pathlib.Path | None, out: pathlib.Path | None, status: pathlib.Path | None, **given: Any) -> None:
     """Run every point of a sweep, or tell how far one is.
@@ -72,7 +69,8 @@ def _run(path: pathlib.Path, out: pathlib.Path, given: dict[str, Any]) -> None:
         done = ""
         with contextlib.suppress(OSError, ValueError):
             done = f"{Store.open(out).count()} of {spec.num_shards} shards are safe; "
-        raise options.Interrupted(f"interrupted; {done}the same command goes on from there") from None
+        sentence = f"interrupted; {done}the same command goes on from there"
+        raise click.exceptions.Exit(fail(sentence, INTERRUPTED)) from None
     print("; ".join(_told(spec, summary)), out, sep="\n")
 
 

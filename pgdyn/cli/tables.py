@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from typing import TypeAlias
 
 import rich.box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
+
+Part: TypeAlias = str | Text | Table
 
 
-def console(least: int = 0) -> Console:
-    """Standard output, at least so many characters wide, that shows names as they are, whatever brackets they hold."""
-    return Console(markup=False, highlight=False, emoji=False, width=max(Console().width, least))
+def heading(text: str) -> Text:
+    """A line above what it names."""
+    return Text(text, "bold")
+
+
+def show(parts: Iterable[Part], width: int = 0) -> None:
+    """Prints on standard output, at least `width` characters wide; names are shown as they are, with their brackets."""
+    console = Console(markup=False, highlight=False, emoji=False, width=max(Console().width, width))
+    for part in parts:
+        console.print(part, soft_wrap=not isinstance(part, Table))
 
 
 def table(
     headings: Sequence[str],
-    rows: Iterable[Sequence[object]],
+    rows: Iterable[Iterable[object]],
     *,
     left: Collection[str],
     title: str | None = None,
@@ -41,10 +52,11 @@ def table(
     made = Table(box=rich.box.SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left")
     for heading in headings:
         made.add_column(heading, justify="left" if heading in left else "right")
-    first = None
-    for row in rows:
-        if sections and row[0] != first:
+    section = None
+    for cells in rows:
+        first, *rest = (f"{cell:.{digits}g}" if isinstance(cell, float) else str(cell) for cell in cells)
+        if sections and first != section:
             made.add_section()
-        first = row[0]
-        made.add_row(*(f"{cell:.{digits}g}" if isinstance(cell, float) else str(cell) for cell in row))
+        section = first
+        made.add_row(first, *rest)
     return made

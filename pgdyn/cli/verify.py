@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import difflib
 import pathlib
+import shutil
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from pgdyn.cli import options, output, progress
+from pgdyn.cli import INTERRUPTED, fail, options, output, progress
 
 if TYPE_CHECKING:
+    from pgdyn.cli.tables import Part
     from pgdyn.theory.theorem import Theorem
     from pgdyn.theory.verify import Verification
 
@@ -42,29 +44,31 @@ def verify(
     The exit code is 1 if a theorem is not what it claims to be or the files cannot be written. Ctrl-C shows what is
     done.
     """
+    from pgdyn.cli import tables
     from pgdyn.theory import THEOREMS
     from pgdyn.theory.verify import verify as check
 
     output.require_writable(out, overwrite, {_TABLE, *(f"{name}.toml" for name in THEOREMS)})
     chosen = _chosen(names, THEOREMS)
     if listed:
-        return _show_statements(chosen)
+        return tables.show(_statements(chosen))
     options.enable_cache()
     results: list[Verification] = []
     try:
         with progress.shown("verify", "problems") as show:
-            for i, theorem in enumerate(chosen):
 
-                def tell(done: int, _: int, before: int = i * problems, name: str = theorem.name) -> None:
-                    show(before + done, len(chosen) * problems, name)
+            def tell(done: int = 0, _: int = 0) -> None:
+                show(len(results) * problems + done, len(chosen) * problems, chosen[len(results)].name)
 
-                tell(0, problems)
+            for theorem in chosen:
+                tell()
                 results.append(check(theorem, problems, seed=seed, progress=tell))
     except KeyboardInterrupt:
-        _show(results)
-        unwritten = "" if out is None else "; nothing has been written"
-        raise options.Interrupted(f"interrupted after {len(results)} of {len(chosen)} theorems{unwritten}") from None
-    _show(results)
+        tables.show(_parts(results), _WIDTH)
+        sentence = f"interrupted after {len(results)} of {len(chosen)} theorems"
+        sentence += "" if out is None else "; nothing has been written"
+        raise click.exceptions.Exit(fail(sentence, INTERRUPTED)) from None
+    tables.show(_parts(results), _WIDTH)
     output.write(out, overwrite, lambda folder: _fill(folder, results))
     if wrong := [result.theorem.name for result in results if not result.as_expected]:
         kinds = "a claim is not of its kind" if len(wrong) == 1 else f"{len(wrong)} claims are not of their kind"
@@ -80,44 +84,37 @@ def _chosen(names: Sequence[str], theorems: Mapping[str, Theorem]) -> list[Theor
     return [theorems[name] for name in dict.fromkeys(names or theorems)]
 
 
-def _row(result: Verification) -> dict[str, Any]:
-    """One theorem's numbers by name, as the file has them."""
+def _row(result: Verification, **more: str) -> dict[str, Any]:
+    """What the file has of a theorem, and more before the outcome."""
     theorem = result.theorem
     numbers = {name: getattr(result, name) for name in ("problems", "violations", "smallest_slack", "median_slack")}
     outcome = _OUTCOMES.get(theorem.kind, ("holds", "VIOLATED"))[result.violations > 0]
-    return {"name": theorem.name, "kind": theorem.kind, **numbers, "outcome": outcome}
+    return {"name": theorem.name, "kind": theorem.kind, **numbers, **more, "outcome": outcome}
 
 
-def _show(results: Sequence[Verification]) -> None:
+def _parts(results: Sequence[Verification]) -> Iterator[Part]:
     """One line a theorem: problems, violations and slack, in each theorem's own unit."""
     from pgdyn.cli import tables
 
-    rows = []
-    for result in results:
-        *numbers, outcome = _row(result).values()
-        rows.append((*numbers, f"{result.seconds:.1f}", outcome))
+    rows = (_row(result, seconds=f"{result.seconds:.1f}").values() for result in results)
     table = tables.table(_HEADINGS, rows, left=_WORDS, digits=3)
     for row, result in zip(table.rows, results, strict=True):
         row.style = None if result.as_expected else "bold red"
-    console = tables.console(_WIDTH)
-    console.print(table)
-    seconds = sum(result.seconds for result in results)
-    wrong = sum(not result.as_expected for result in results)
+    yield table
+    seconds, wrong = sum(result.seconds for result in results), sum(not result.as_expected for result in results)
     theorems = "1 theorem" if len(results) == 1 else f"{len(results)} theorems"
-    console.print(f"{theorems} in {seconds:.0f} s, {wrong} not as claimed")
+    yield f"{theorems} in {seconds:.0f} s, {wrong} not as claimed"
 
 
-def _show_statements(theorems: Sequence[Theorem]) -> None:
+def _statements(theorems: Sequence[Theorem]) -> Iterator[Part]:
     from pgdyn.cli import tables
 
-    console = tables.console()
-    width = min(console.width, 110)
+    width, indent = min(shutil.get_terminal_size().columns, 110), 4 * " "
     for theorem in theorems:
-        console.print(f"{theorem.name} ({theorem.kind})", style="bold", soft_wrap=True)
+        yield tables.heading(f"{theorem.name} ({theorem.kind})")
         for text in (theorem.statement, f"Source: {theorem.source}.", f"Slack: {theorem.unit}."):
-            indent = 4 * " "
-            console.print(textwrap.fill(text, width, initial_indent=indent, subsequent_indent=indent), soft_wrap=True)
-        console.print()
+            yield textwrap.fill(text, width, initial_indent=indent, subsequent_indent=indent)
+        yield ""
 
 
 def _fill(folder: pathlib.Path, results: Sequence[Verification]) -> None:
