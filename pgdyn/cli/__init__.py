@@ -1,8 +1,9 @@
 """The program `pgdyn`: one subcommand a file of this package, named like its function.
 
-What the user got wrong is one sentence on standard error, `error: ...`, and exit code 2: a ValueError or OSError. A
+What the user got wrong is a ValueError or an OSError: one sentence on standard error, `error: ...`, and exit code 2. A
 result that is not what was asked for (a run that broke off, a check that failed, files that could not be written) is a
-`click.ClickException`, and exit code 1; Ctrl-C is 130. Whatever takes long to import is imported inside the commands, so that help and refusals come at once.
+`click.ClickException` and exit code 1; Ctrl-C is 130. Whatever takes long to import is imported inside the commands, so
+that help and refusals come at once.
 """
 
 from __future__ import annotations

@@ -70,9 +70,6 @@ def categorize(
 def default_target(problem: Problem) -> float:
     """The value half way between the best and the second best true reward, averaged over prompts.
 
-    Raises:
-        ValueError: if a prompt has equal rewards, or the start is there already.
-
     Example:
         >>> import pgdyn
         >>> default_target(pgdyn.Problem.tabular([0.05, 0.5, 0.15, 0.15, 0.15], [1, 0.8, -1, -1, -1]))

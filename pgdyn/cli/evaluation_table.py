@@ -77,14 +77,16 @@ def _errors(found: Evaluation) -> Iterator[tables.Part]:
 
 def _prompts(found: Evaluation) -> Iterator[tables.Part]:
     """The fields of every prompt, its text last."""
-    for kind, (title, digits) in _PROMPTS.items():
+    for kind, (heading, digits) in _PROMPTS.items():
         for name, one in found.judgements.items():
-            if rows := [dataclasses.asdict(row) for row in getattr(one, kind)]:
-                prompts = [_short(row.pop("prompt")) for row in rows]
-                columns = [*(field.replace("_", " ") for field in rows[0]), "prompt"]
-                cells = [["" if cell != cell else cell for cell in row.values()] for row in rows]
-                cells = [(*row, prompt) for row, prompt in zip(cells, prompts, strict=True)]
-                yield tables.table(columns, cells, left=["prompt"], title=f"{_short(name)}: {title}", digits=digits)
+            if rows := getattr(one, kind):
+                prompt, *names = (field.name.replace("_", " ") for field in dataclasses.fields(rows[0]))
+                cells = [
+                    (*("" if number != number else number for number in numbers), _short(text))
+                    for text, *numbers in map(dataclasses.astuple, rows)
+                ]
+                title = f"{_short(name)}: {heading}"
+                yield tables.table([*names, prompt], cells, left=[prompt], title=title, digits=digits)
 
 
 def _short(text: str) -> str:

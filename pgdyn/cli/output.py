@@ -27,16 +27,9 @@ def option(files: str) -> Callable[[Any], Any]:
 
 
 def require_writable(out: pathlib.Path | None, overwrite: bool, ours: Collection[str]) -> None:
-    """Raises before anything is computed where `out` could not be written or holds what is not ours to remove.
+    """Refuses before anything is computed an `out` that cannot be written, or holds other files than `ours`.
 
-    The folder need not exist, nor need those above it; `ours` are the files that such a run leaves.
-
-    Raises:
-        ValueError: if `out` is a file, holds something that may not be replaced or a file of another name, or if its
-            place is read-only, full or no folder.
-
-    Example:
-        >>> require_writable(pathlib.Path(tempfile.gettempdir()) / "a new one" / "run", False, {"run.png"})
+    The folder need not exist, nor need those above it.
     """
     if out is None:
         return
@@ -58,11 +51,7 @@ def require_writable(out: pathlib.Path | None, overwrite: bool, ours: Collection
 
 
 def write(out: pathlib.Path | None, overwrite: bool, fill: Callable[[pathlib.Path], None]) -> None:
-    """Writes a result that has been shown already, by `fill` into the folder that it is given: whole, or not at all.
-
-    Raises:
-        click.ClickException: if it cannot be written.
-    """
+    """Writes a result that has been shown already, by `fill` into the folder that it is given: whole, or not at all."""
     from pgdyn.io import atomic
 
     if out is None:

@@ -13,17 +13,10 @@ EVERY = 5.0  # seconds between lines where there is no terminal to draw a bar on
 
 @contextlib.contextmanager
 def shown(title: str, unit: str) -> Iterator[Callable[..., None]]:
-    """Shows progress as long as the block runs.
+    """Shows progress as long as the block runs, by a function of (units done, all units, a note on what is at hand).
 
-    The rate is measured from the first units that are done, so that compilation before them does not count.
-
-    Yields:
-        A function of (units done, all units, a note on what is at hand). With `work=False` the units have not been done
-        now, but were there already.
-
-    Example:
-        >>> with shown("verify", "problems") as show:
-        ...     show(10, 100, "log_ratio")
+    The rate is measured from the first units that are done, so that compilation before them does not count. With
+    `work=False` the units have not been done now, but were there already.
     """
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn

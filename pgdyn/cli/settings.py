@@ -121,9 +121,6 @@ def _default(option: str, default: Any = None) -> str:
 def check(given: Mapping[str, Any]) -> None:
     """Refuses options of classes that are not chosen, and a dynamics without what it needs, before JAX is imported.
 
-    Raises:
-        ValueError: naming the option, and what it goes with.
-
     Example:
         >>> check({"dynamics": "ascend_sampled", "steps": 3, "estimator": "grpo", "group_size": 4})
     """

@@ -11,7 +11,7 @@ import xarray
 from commands import POLICY, PROXY, TRUE, refused, run
 
 import pgdyn
-from pgdyn.cli import main, run_table
+from pgdyn.cli import main, run_table, settings
 from pgdyn.cli.simulate import simulate
 from pgdyn.dynamics.fields import MISSING, describe
 from pgdyn.io import datasets
@@ -147,6 +147,13 @@ def test_parts_of_an_estimator_reach_the_library(capsys, file, tmp_path, problem
     xarray.testing.assert_identical(stored, expected.to_dataset())
     table = stored.attrs["settings"]["estimator"]
     assert table["surrogate"]["clip_low"] == "none" and table["transforms"][1]["filter"] == "none"
+
+
+def test_none_is_a_word_where_a_field_has_such_a_choice():
+    given = {"dynamics": "ascend_sampled", "steps": 3, "estimator": "grpo", "scale": "none"}
+    assert settings.build(given).estimator.scale == "none"
+    parts = settings.build({**given, "scale": "group", "clip_low": "none", "penalty": "k2"}).estimator
+    assert parts.surrogate.clip_low is None and parts.penalty.form == "k2" and parts.advantage.scale == "group"
 
 
 def test_natural_geometry_and_tolerances_reach_the_library(capsys, file, tmp_path, problem):
