@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 import pathlib
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
+import pgdyn
 from pgdyn.cli import options, output, progress
 
-if TYPE_CHECKING:
-    from pgdyn.errors.perturb import Errors
-    from pgdyn.errors.report import Report
-    from pgdyn.problem import Problem
-
-_NAME = "errors"
-_FILES = ("errors.csv", *output.names(_NAME))
-_COLUMNS = ["family", "label", "category", "speedup", "predicted", "predicted_speedup", "predicted_by"]
-_COLUMNS += ["mechanism", "mechanism_category", "times", "values"]
+_FILES = ("errors.csv", *output.names("errors"))
 _OWN, _ALL = "proxy of the file", "all"
 _TARGET = "True value to be reached.  [default: half way between the two best true rewards]"
 _TOLERANCE = "Relative difference below which an error is benign."
@@ -51,7 +44,6 @@ def categorize(
 
     import numpy as np
 
-    import pgdyn
     from pgdyn.cli import errors_table, tables
 
     loaded = options.load(problem)
@@ -62,43 +54,39 @@ def categorize(
     with progress.shown(problem.name, "flows") as show:
         report = pgdyn.categorize(loaded, proxies, target=goal, progress=show, **given)
     tables.show(errors_table.parts(report, groups, problem.name))
-    output.write(out, overwrite, lambda folder: _fill(folder, report, groups))
+    output.write(out, overwrite, lambda folder: errors_table.fill(folder, report, groups))
     if undecided := int(np.sum(report.category == "undecided")):
         raise click.ClickException(f"{undecided} of {len(report)} categories are undecided: a flow broke off")
 
 
-def default_target(problem: Problem) -> float:
+def default_target(problem: pgdyn.Problem) -> float:
     """The value half way between the best and the second best true reward, averaged over prompts.
 
     Example:
-        >>> import pgdyn
         >>> default_target(pgdyn.Problem.tabular([0.05, 0.5, 0.15, 0.15, 0.15], [1, 0.8, -1, -1, -1]))
         0.9
     """
     import numpy as np
 
-    from pgdyn import policy
-    from pgdyn.batch import Batch
-    from pgdyn.mdp.episodes import whole_outputs
-
-    outputs = problem
-    if problem.transitions is not None:
-        found = whole_outputs(Batch.of(problem), most=2**20)
-        if found is None:
-            raise ValueError("the default target is for sequences whose whole outputs can be listed; give --target")
-        outputs = found[0]
-    best = [np.unique(row)[-2:] for row in np.asarray(outputs.true_reward)]
-    for prompt, rewards in enumerate(best):
-        if len(rewards) < 2:
+    if problem.transitions is not None and problem.transitions.successors is None:
+        raise ValueError("the default target is for sequences without chance; give --target")
+    try:
+        outputs = pgdyn.mdp.leaves(problem)
+    except ValueError as error:
+        raise ValueError(f"{error}; give --target") from None
+    rewards, weights, goal = np.asarray(outputs.true_return), np.asarray(problem.prompt_weights), 0.0
+    for prompt in np.unique(outputs.start):
+        best = np.unique(rewards[outputs.start == prompt])[-2:]
+        if len(best) < 2:
             raise ValueError(f"all true rewards of prompt {prompt} are equal: nothing can be learned from them")
-    goal = float(np.asarray(outputs.prompt_weights) @ np.mean(best, axis=1))
-    start = float(policy.value(problem, policy.log_policy(problem, problem.initial_params), problem.true_reward))
+        goal += float(weights[prompt] * np.mean(best))
+    start = float(np.sum(weights[outputs.start] * np.exp(outputs.log_policy) * rewards))
     if start >= goal:
         raise ValueError(f"the true value starts at {start:g}, above the default target {goal:g}; give --target")
     return goal
 
 
-def _groups(problem: Problem, asked: tuple[str, ...], seed: int) -> dict[str, Errors]:
+def _groups(problem: pgdyn.Problem, asked: tuple[str, ...], seed: int) -> dict[str, pgdyn.errors.perturb.Errors]:
     """The errors of each family that is asked for, after those of the file itself."""
     import jax
     import numpy as np
@@ -118,15 +106,3 @@ def _groups(problem: Problem, asked: tuple[str, ...], seed: int) -> dict[str, Er
     # A key belongs to its family, so that the draws do not depend on which others are asked for.
     keys = {name: jax.random.fold_in(jax.random.key(seed), i) for i, name in enumerate(FAMILIES)}
     return groups | {name: family(problem, keys[name]) for name, family in FAMILIES.items() if name in chosen}
-
-
-def _fill(folder: pathlib.Path, report: Report, groups: dict[str, Errors]) -> None:
-    import numpy as np
-
-    from pgdyn import plot
-
-    labels = [(name, group.label(i)) for name, group in groups.items() for i in range(len(group))]
-    family, label = np.array(labels, dtype=object).T
-    dataset = report.to_dataset().assign_coords(family=("error", family), label=("error", label))
-    dataset[_COLUMNS].to_dataframe()[_COLUMNS].to_csv(folder / "errors.csv", index_label="error")
-    output.save(folder, _NAME, dataset, plot.errors(report, groups), report.problem)

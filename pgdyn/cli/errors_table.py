@@ -1,20 +1,24 @@
-"""The tables that `pgdyn categorize` shows: every family's errors in runs of like outcome, and the confusion table."""
+"""What `pgdyn categorize` shows: every family's errors in runs of like outcome, and how well they were predicted."""
 
 from __future__ import annotations
 
 import itertools
+import pathlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
-from pgdyn.cli import tables
+from pgdyn import plot
+from pgdyn.cli import output, tables
 from pgdyn.errors.categories import UNDECIDED
 from pgdyn.errors.perturb import Errors
 from pgdyn.errors.report import EXACT, MECHANISM, Report
 
 # Parameters whose order means nothing: errors that differ in them alone are counted, not listed.
 _UNORDERED = ("draw", "subset")
+_COLUMNS = ["family", "label", "category", "speedup", "predicted", "predicted_speedup", "predicted_by"]
+_COLUMNS += ["mechanism", "mechanism_category", "times", "values"]
 _WORDS = ("category", "mechanism", "implies", "prediction")
 
 
@@ -87,3 +91,12 @@ def _scores(report: Report) -> Iterator[tuple[object, ...]]:
         if errors.any():
             right = np.mean((report.category == answers)[errors])
             yield words, errors.sum(), f"{right:.1%}"
+
+
+def fill(folder: pathlib.Path, report: Report, groups: Mapping[str, Errors]) -> None:
+    """Writes the files of a report."""
+    labels = [(name, group.label(i)) for name, group in groups.items() for i in range(len(group))]
+    family, label = np.array(labels, dtype=object).T
+    dataset = report.to_dataset().assign_coords(family=("error", family), label=("error", label))
+    dataset[_COLUMNS].to_dataframe()[_COLUMNS].to_csv(folder / "errors.csv", index_label="error")
+    output.save(folder, "errors", dataset, plot.errors(report, groups), report.problem)

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import pathlib
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
+import pgdyn
 from pgdyn.cli import options, output
-
-if TYPE_CHECKING:
-    from pgdyn.evaluate import Evaluation
 
 _FILES = ("evaluation.json", "evaluation.csv", "evaluation.png", "evaluation.pdf")
 _ROLES = "prompt, response, logp, true_reward, mean_reward, subset, model, id"
@@ -47,7 +44,8 @@ def evaluate(
     prompts, which errors are harmful or harmless and why, and the worst prompts.
     """
     output.require_writable(out, overwrite, _FILES)
-    import pgdyn
+
+    from pgdyn.cli import evaluation_table, tables
 
     given["columns"] = _roles(given["columns"])
     if given["kl"] is None:
@@ -60,12 +58,10 @@ def evaluate(
     remarks += found.notes
     if as_json:
         print(*(f"{words}\n" for words in remarks), sep="", end="", file=sys.stderr)
-        print(_json(found))
+        print(evaluation_table.as_json(found))
     else:
-        from pgdyn.cli import evaluation_table, tables
-
         tables.show(evaluation_table.parts(found, remarks), width=120)
-    output.write(out, overwrite, lambda folder: _fill(folder, found))
+    output.write(out, overwrite, lambda folder: evaluation_table.fill(folder, found))
 
 
 def _roles(columns: tuple[str, ...]) -> dict[str, str]:
@@ -79,17 +75,3 @@ def _roles(columns: tuple[str, ...]) -> dict[str, str]:
             raise ValueError(f"--column names the role {role.strip()!r:.80} twice")
         roles[role.strip()] = name
     return roles
-
-
-def _json(found: Evaluation) -> str:
-    return json.dumps(found.to_dict(), indent=2, allow_nan=False)
-
-
-def _fill(folder: pathlib.Path, found: Evaluation) -> None:
-    import csv
-
-    (folder / "evaluation.json").write_text(_json(found) + "\n")
-    rows = ((model, metric, *one.values()) for model, own in found.models.items() for metric, one in own.items())
-    with (folder / "evaluation.csv").open("w", newline="") as file:
-        csv.writer(file).writerows([("model", "metric", "value", "low", "high", "n"), *rows])
-    output.save_figure(folder, "evaluation", found.plot())

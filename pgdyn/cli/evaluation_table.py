@@ -1,11 +1,14 @@
-"""The tables that `pgdyn evaluate` shows: metrics by reward model, kinds of errors, and the worst prompts."""
+"""What `pgdyn evaluate` shows: metrics by reward model, kinds of errors, and the worst prompts."""
 
 from __future__ import annotations
 
+import csv
 import dataclasses
+import json
+import pathlib
 from collections.abc import Iterable, Iterator
 
-from pgdyn.cli import tables
+from pgdyn.cli import output, tables
 from pgdyn.evaluate import Evaluation
 from pgdyn.scores.judgement import ESCAPES, HARMFUL, HARMLESS, WHY
 
@@ -93,3 +96,17 @@ def _short(text: str) -> str:
     words = " ".join(text.split()).encode("utf-8", "replace").decode()
     words = "".join(letter if letter.isprintable() else "\ufffd" for letter in words)
     return words if len(words) <= _TEXT else words[: _TEXT - 1] + "…"
+
+
+def as_json(found: Evaluation) -> str:
+    """All of an evaluation."""
+    return json.dumps(found.to_dict(), indent=2, allow_nan=False)
+
+
+def fill(folder: pathlib.Path, found: Evaluation) -> None:
+    """Writes the files of an evaluation."""
+    (folder / "evaluation.json").write_text(as_json(found) + "\n")
+    rows = ((model, metric, *one.values()) for model, own in found.models.items() for metric, one in own.items())
+    with (folder / "evaluation.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([("model", "metric", "value", "low", "high", "n"), *rows])
+    output.save_figure(folder, "evaluation", found.plot())

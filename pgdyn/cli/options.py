@@ -7,12 +7,11 @@ import pathlib
 import re
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-if TYPE_CHECKING:
-    from pgdyn.problem import Problem
+import pgdyn
 
 _LARGEST = 2**63 - 1
 
@@ -77,12 +76,12 @@ def enable_cache() -> None:
         compilation_cache.enable()
 
 
-def load(path: pathlib.Path) -> Problem:
+def load(path: pathlib.Path) -> pgdyn.Problem:
     """The problem of a file, for a command that is about to compute, and a remark where it starts elsewhere."""
-    from pgdyn.io import problem_file
+    from pgdyn.io.problem_file import start_note
 
     enable_cache()
-    loaded = problem_file.load_problem(path)
-    if note := problem_file.start_note(path, loaded):
+    loaded = pgdyn.load_problem(path)
+    if note := start_note(path, loaded):
         print("note: " + note, file=sys.stderr)
     return loaded

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+import pgdyn
+
 if TYPE_CHECKING:
     import xarray
     from matplotlib.figure import Figure
-
-    from pgdyn.problem import Problem
 
 _ROOM = 2**20  # bytes that must be free; what a run leaves is known only after it
 
@@ -70,13 +70,13 @@ def names(name: str) -> tuple[str, ...]:
     return (f"{name}.zarr", f"{name}.png", f"{name}.pdf", "problem.toml")
 
 
-def save(folder: pathlib.Path, name: str, dataset: xarray.Dataset, figure: Figure, problem: Problem) -> None:
+def save(folder: pathlib.Path, name: str, dataset: xarray.Dataset, figure: Figure, problem: pgdyn.Problem) -> None:
     """Writes the files of `names`."""
-    from pgdyn.io import datasets, problem_file
+    from pgdyn.io import datasets
 
     datasets.save(dataset, folder / f"{name}.zarr")
     save_figure(folder, name, figure)
-    problem_file.save_problem(problem, folder / "problem.toml")
+    pgdyn.save_problem(problem, folder / "problem.toml")
 
 
 def save_figure(folder: pathlib.Path, name: str, figure: Figure) -> None:

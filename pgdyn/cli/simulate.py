@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+import pgdyn
 from pgdyn.cli import options, output, settings
 
 _NAME = "trajectory"
@@ -25,7 +26,6 @@ def simulate(problem: pathlib.Path, out: pathlib.Path | None, overwrite: bool, *
     settings.check(given)
     output.require_writable(out, overwrite, _FILES)
 
-    import pgdyn
     from pgdyn.cli import run_table, tables
 
     loaded = options.load(problem)

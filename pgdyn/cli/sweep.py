@@ -5,14 +5,12 @@ from __future__ import annotations
 import contextlib
 import pathlib
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
+import pgdyn
 from pgdyn.cli import INTERRUPTED, fail, options, progress
-
-if TYPE_CHECKING:
-    from pgdyn.sweep import Progress, Spec, Summary
 
 _LISTED = 20  # damaged shards that are named
 _SPEC = "Spec file, .toml or .json; pydoc pgdyn.sweep.spec shows one."
@@ -51,32 +49,28 @@ def sweep(spec: pathlib.Path | None, out: pathlib.Path | None, status: pathlib.P
 
 
 def _run(path: pathlib.Path, out: pathlib.Path, given: dict[str, Any]) -> None:
-    from pgdyn.sweep import Store, SweepStopped, load_spec, run_sweep
-
-    spec = load_spec(path)
+    spec = pgdyn.sweep.load_spec(path)
     options.enable_cache()
     try:
         with progress.shown(path.stem if spec.name is None else spec.name, "points") as show:
 
-            def tell(now: Progress) -> None:
+            def tell(now: pgdyn.sweep.Progress) -> None:
                 note = "checked" if now.phase == "checking" else f"{now.shards_done}/{now.shards} shards"
                 show(now.points_done, now.points, now.waiting or note, work=now.computed > 0)
 
-            summary = run_sweep(spec, out, progress=tell, **given)
-    except SweepStopped as stop:
+            summary = pgdyn.sweep.run_sweep(spec, out, progress=tell, **given)
+    except pgdyn.sweep.SweepStopped as stop:
         raise click.ClickException(str(stop)) from None
     except KeyboardInterrupt:
         done = ""
         with contextlib.suppress(OSError, ValueError):
-            done = f"{Store.open(out).count()} of {spec.num_shards} shards are safe; "
+            done = f"{pgdyn.sweep.Store.open(out).count()} of {spec.num_shards} shards are safe; "
         sentence = f"interrupted; {done}the same command goes on from there"
         raise click.exceptions.Exit(fail(sentence, INTERRUPTED)) from None
     print("; ".join(_told(spec, summary)), out, sep="\n")
 
 
-def _told(spec: Spec, summary: Summary) -> Iterator[str]:
-    from pgdyn.solution import Result
-
+def _told(spec: pgdyn.sweep.Spec, summary: pgdyn.sweep.Summary) -> Iterator[str]:
     shape = " x ".join(str(length) for length in spec.shape)
     yield f"{summary.points:,} points ({shape}) in {summary.shards} shards"
     if summary.found:
@@ -89,14 +83,12 @@ def _told(spec: Spec, summary: Summary) -> Iterator[str]:
     if others := summary.shards - summary.found - summary.computed:
         yield f"{others} computed by others"
     for code, count in sorted(summary.results.items()):
-        if code >= Result.step_budget_spent:
-            yield f"{count:,} runs {Result(code).message}"
+        if code >= pgdyn.Result.step_budget_spent:
+            yield f"{count:,} runs {pgdyn.Result(code).message}"
 
 
 def _status(path: pathlib.Path) -> None:
-    from pgdyn.sweep import Store
-
-    store = Store.open(path)
+    store = pgdyn.sweep.Store.open(path)
     spec = store.spec
     states = [store.state(shard) for shard in range(spec.num_shards)]
     done, damaged = ([shard for shard, state in enumerate(states) if state == what] for what in ("done", "damaged"))
