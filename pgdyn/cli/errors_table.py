@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from pgdyn import plot
 from pgdyn.cli import output, tables
 from pgdyn.errors.categories import UNDECIDED
 from pgdyn.errors.perturb import Errors
@@ -95,6 +94,8 @@ def _scores(report: Report) -> Iterator[tuple[object, ...]]:
 
 def fill(folder: pathlib.Path, report: Report, groups: Mapping[str, Errors]) -> None:
     """Writes the files of a report."""
+    from pgdyn import plot
+
     labels = [(name, group.label(i)) for name, group in groups.items() for i in range(len(group))]
     family, label = np.array(labels, dtype=object).T
     dataset = report.to_dataset().assign_coords(family=("error", family), label=("error", label))

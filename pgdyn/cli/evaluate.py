@@ -44,14 +44,14 @@ def evaluate(
     prompts, which errors are harmful or harmless and why, and the worst prompts.
     """
     output.require_writable(out, overwrite, _FILES)
-
-    from pgdyn.cli import evaluation_table, tables
-
     given["columns"] = _roles(given["columns"])
     if given["kl"] is None:
         del given["kl"]
     elif not given["forecast"]:
         raise ValueError("--kl says where a forecast stops; give --forecast too")
+
+    from pgdyn.cli import evaluation_table, tables
+
     found = pgdyn.evaluate(list(scores), **given)
     remarks = [f"{name}: taken for {kind}" for name, kind in found.files.items()]
     remarks += [f"{name}: {text}" for name, text in found.bad.items()]

@@ -66,12 +66,12 @@ def write(out: pathlib.Path | None, overwrite: bool, fill: Callable[[pathlib.Pat
 
 
 def names(name: str) -> tuple[str, ...]:
-    """The files that a run, or something like it, leaves."""
+    """The files that `save` writes."""
     return (f"{name}.zarr", f"{name}.png", f"{name}.pdf", "problem.toml")
 
 
 def save(folder: pathlib.Path, name: str, dataset: xarray.Dataset, figure: Figure, problem: pgdyn.Problem) -> None:
-    """Writes the files of `names`."""
+    """Writes a result as NAME.zarr, NAME.png and NAME.pdf, and its problem."""
     from pgdyn.io import datasets
 
     datasets.save(dataset, folder / f"{name}.zarr")

@@ -8,8 +8,6 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import pandas
-
 from pgdyn.cli import tables
 from pgdyn.io import problem_file, provenance
 from pgdyn.io.tables import write
@@ -55,6 +53,8 @@ def statements(theorems: Sequence[Theorem]) -> Iterator[tables.Part]:
 
 def fill(folder: pathlib.Path, table: str, results: Sequence[Verification]) -> None:
     """Writes the table, and each theorem's tightest problem with what it came of."""
+    import pandas
+
     pandas.DataFrame([_row(result) for result in results]).to_csv(folder / table, index=False)
     for result in results:
         theorem, tightest = result.theorem, result.tightest

@@ -8,7 +8,7 @@ import pytest
 import pgdyn
 from pgdyn import Ascend, AscendSampled, Flow, Objective
 from pgdyn.dynamics.fields import MISSING, describe, from_table, to_table
-from pgdyn.estimators import Reinforce
+from pgdyn.estimators import Reinforce, Surrogate
 from pgdyn.solve import DYNAMICS
 
 CLASSES = [*DYNAMICS.values(), Objective, Reinforce]
@@ -50,6 +50,12 @@ def test_types_and_choices_are_those_of_the_annotations():
     assert sampled["key"].type is int and sampled["estimator"].type is None
     assert sampled["optimizer"].choices == describe(Ascend)["optimizer"].choices == ("sgd", "adam")
     assert objective["reward"].choices == ("proxy", "true")
+
+
+def test_a_field_can_be_none_where_its_annotation_says_so_and_none_is_not_its_default():
+    surrogate = describe(Surrogate)
+    assert [name for name, field in surrogate.items() if field.can_be_none] == ["clip_low", "clip_high"]
+    assert surrogate["dual_clip"].default is None and not describe(Flow)["t1"].can_be_none
 
 
 # ---------------------------------------------------------------- tables
