@@ -35,7 +35,7 @@ _NAMES = {  # (class, field) -> option, where its name says too little without t
     ("robustbonus", "where"): "bonus_over",
 }
 # What is said of batches has no place in help, and None is what an option that is left out stands for.
-_ASIDES = r" For a batch[^.]*\.|,? or None(?=[.,])|[;,] None (?:without one|for none|for no such clip)| and None"
+_ASIDES = r" For a batch[^.]*\.|,? or None(?=[.,])|[;,] None (?:without|for no|for all)[^.]*| and None"
 
 
 def _named(parent: str) -> Mapping[str, Mapping[str, Field]]:
