@@ -45,8 +45,12 @@ def pytest_configure(config):
 
     compilation_cache.enable()
     # Tracing makes so many objects that Python, left alone, spends an eighth of the time looking for garbage.
-    gc.freeze()
     gc.set_threshold(200_000, 50, 100)
+
+
+def pytest_collection_finish(session):
+    """Lets Python look for garbage only among what tests make, not among all that is imported."""
+    gc.freeze()
 
 
 @pytest.hookimpl(tryfirst=True)
