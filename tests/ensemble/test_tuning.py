@@ -16,7 +16,7 @@ import pgdyn
 from pgdyn.ensemble import executor, program, tuning, xla
 
 
-def linear(shared, width, outputs=5):
+def linear(shared, width, outputs=3):
     rng = np.random.default_rng(6)
     shape = (1, outputs, width) if shared else (80, 1, outputs, width)
     reward = rng.uniform(-1, 1, (80, 1, outputs))
@@ -88,10 +88,10 @@ def test_switches_that_decide_nothing_about_programs_compile_none(expected):
     ("batch", "options"),
     [
         (tabular(80), {"kl": 0.05, "entropy": 0.02}),
-        (linear(True, 3), {"kl": 0.05, "kl_direction": "forward"}),
-        (linear(False, 3), {"entropy": 0.05}),
-        (linear(True, 9), {"kl": 0.05}),
-        (linear(False, 9), {}),
+        (linear(True, 2), {"kl": 0.05, "kl_direction": "forward"}),
+        (linear(False, 2), {"entropy": 0.05}),
+        (linear(True, 5), {"kl": 0.05}),
+        (linear(False, 5), {}),
     ],
     ids=["penalised", "shared", "own", "shared, wide", "own, wide"],
 )
