@@ -86,7 +86,7 @@ def _entries(axis: Axis, template: Template, dynamics: Dynamics) -> np.ndarray:
         raise ValueError(f"no field takes this: {dynamics.name} has no {name}")
     if FIELDS[axis.base][1] != "array":
         return np.asarray(True)
-    shape, index = template.field_shape(axis.base), axis.index or ()
+    shape, index = template.given_shape(axis.base), axis.index or ()
     if index and len(index) != len(shape):
         raise ValueError(f"{axis.base} has shape {shape}, so its index needs {len(shape)} parts, not {len(index)}")
     entries = np.zeros(shape, bool)
@@ -106,7 +106,7 @@ def _require_policies(axes: Sequence[Axis], template: Template) -> None:
     """Raises unless the probabilities that axes set are positive and leave something for the others."""
     if not axes:
         return
-    largest = np.zeros(template.field_shape("initial_policy"))
+    largest = np.zeros(template.given_shape("initial_policy"))
     for axis in axes:
         with tables.within(axis.field):
             good = (axis.values > 0) & (axis.values < 1)

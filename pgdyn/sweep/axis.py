@@ -5,18 +5,16 @@ An axis sets an array of the problem, some of its entries, a number, or the seed
     proxy_reward[1]        features[0, :]        initial_policy[0]        an index has Python's slices
     temperature            objective.kl          dynamics.t1              seed
 
-An index is that of the field as the problem template shapes it. What is wrong is refused by a ValueError that names the
-argument or key.
+An index is that of the field as the problem template shapes it.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import inspect
-import itertools
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -42,7 +40,6 @@ FIELDS = {  # field -> unit, and "array" (an index may follow) or what the numbe
     "dynamics.learning_rate": ("1", "positive"),
     "seed": ("1", "at least 0"),
 }
-_LARGEST_SEED = 2**63 - 1
 _MOST_VALUES = 10**7  # a store's description lists them
 
 
@@ -56,6 +53,9 @@ class Axis:
         name: the dimension's name; the field where none is given.
         unit: its unit.
         labels: [n] coordinates for values that are arrays, or None for their positions.
+
+    Raises:
+        ValueError: naming the argument that is wrong, in all constructors.
 
     Example:
         >>> Axis.linear("proxy_reward[1]", -1, 1, 5).values
@@ -75,7 +75,7 @@ class Axis:
         cls, field: str, start: float, stop: float, count: int, *, name: str | None = None, unit: str | None = None
     ) -> Axis:
         """`count` values evenly spaced from `start` to `stop`, both included."""
-        return _make(field, np.linspace(*_range(field, start, stop, count)), name, unit)
+        return _axis(field, _between(np.linspace, start, stop, count), name, unit)
 
     @classmethod
     def log(
@@ -87,11 +87,7 @@ class Axis:
             >>> Axis.log("initial_policy[0]", 0.001, 0.1, 3).values.round(6)
             array([0.001, 0.01 , 0.1  ])
         """
-        low, high, number = _range(field, start, stop, count)
-        for key, end in (("start", low), ("stop", high)):
-            if end <= 0:
-                raise ValueError(validate.refusal(key, (), end, "a logarithmic axis runs between positive numbers"))
-        return _make(field, np.geomspace(low, high, number), name, unit)
+        return _axis(field, _between(np.geomspace, start, stop, count), name, unit)
 
     @classmethod
     def listed(
@@ -111,13 +107,13 @@ class Axis:
             raise ValueError("values are traced; the values of an axis must be concrete")
         seeds = values.tolist() if isinstance(values, np.ndarray) else values
         if field == "seed" and isinstance(seeds, list | tuple):
-            checked = [_seed(f"values[{i}]", seed) for i, seed in enumerate(seeds)]  # pyright: ignore
-            return _make(field, np.asarray(checked, np.int64), name, unit)
+            checked = [validate.count(f"values[{i}]", seed, minimum=0) for i, seed in enumerate(seeds)]
+            return _axis(field, np.asarray(checked, np.int64), name, unit, labels)
         array = validate.as_floats("values", values)
         if array.ndim == 0:
             raise ValueError(validate.refusal("values", (), float(array), "it must be a list"))
         validate.require_finite("values", array)
-        return _make(field, array, name, unit, labels)
+        return _axis(field, array, name, unit, labels)
 
     @classmethod
     def seeds(cls, count: int, first: int = 0, *, name: str | None = None) -> Axis:
@@ -127,9 +123,11 @@ class Axis:
             >>> Axis.seeds(3, first=5).values
             array([5, 6, 7])
         """
-        number, first = _count(count), _seed("first", first)
-        _seed("first + count - 1", first + number - 1)
-        return _make("seed", np.arange(first, first + number, dtype=np.int64), name, None)
+        number = _count(count)
+        if isinstance(first, int) and first + number > 2**63:
+            raise ValueError(validate.refusal("first", (), first, f"count is {number} and seeds end at 2^63 - 1"))
+        start = validate.count("first", first, minimum=0)
+        return _axis("seed", np.arange(start, start + number, dtype=np.int64), name, None)
 
     @property
     def base(self) -> str:
@@ -176,17 +174,15 @@ class Axis:
         known = {kind: list(inspect.signature(make).parameters) for kind, make in kinds.items()}
         if "kind" not in table:
             raise ValueError(f"the key kind is missing; it is one of {', '.join(kinds)}")
-        arguments = dict(table)
-        kind = arguments.pop("kind")
+        kind = table["kind"]
         validate.choice("kind", kind, tuple(kinds))
-        if kind == "seeds":
-            for key, only in (("field", "seed"), ("unit", "1")):
-                if arguments.pop(key, only) != only:
-                    raise ValueError(validate.refusal(key, (), table[key], f"an axis of seeds has the {key} {only!r}"))
-        for key in arguments:
-            if key not in known[kind] and key in itertools.chain(*known.values()):
+        fixed = {"kind": kind, "field": "seed", "unit": "1"} if kind == "seeds" else {"kind": kind}
+        for key, value in table.items():
+            if key in fixed and value != fixed[key]:
+                raise ValueError(validate.refusal(key, (), value, f"an axis of seeds has the {key} {fixed[key]!r}"))
+            if key not in (*fixed, *known[kind]) and any(key in keys for keys in known.values()):
                 raise ValueError(f"the key {key} does not go with kind {kind!r}, which takes {', '.join(known[kind])}")
-        return tables.build(kinds[kind], arguments)
+        return tables.build(kinds[kind], {key: value for key, value in table.items() if key not in fixed})
 
 
 def parse(text: str) -> tuple[str, Index | None]:
@@ -200,11 +196,9 @@ def parse(text: str) -> tuple[str, Index | None]:
             ...
         ValueError: no field takes 'proxi_reward'; did you mean 'proxy_reward'?
     """
-    if not isinstance(text, str):
-        raise ValueError(validate.refusal("field", (), text, "it must be a string"))
-    match = re.fullmatch(r"\s*([^\[\]\s]+)\s*(?:\[(.*)\]\s*)?", text)
+    match = re.fullmatch(r"\s*([^\[\]\s]+)\s*(?:\[(.*)\]\s*)?", text) if isinstance(text, str) else None
     if match is None:
-        raise ValueError(validate.refusal("field", (), text, "it must be a name or a name[index]"))
+        raise ValueError(validate.refusal("field", (), text, "it must be a string, a name or name[index]"))
     base, inside = match.groups()
     if base not in FIELDS:
         hint = validate.suggestion(base, FIELDS, "the fields are")
@@ -224,21 +218,21 @@ def parse(text: str) -> tuple[str, Index | None]:
     return base, tuple(index)
 
 
-def _range(field: str, start: Any, stop: Any, count: Any) -> tuple[float, float, int]:
-    if field == "seed":
-        raise ValueError("field is 'seed'; seeds are whole numbers, use kind 'seeds' or 'list'")
+def _between(space: Callable[..., np.ndarray], start: Any, stop: Any, count: Any) -> np.ndarray:
     number = _count(count)
     for key, end in (("start", start), ("stop", stop)):
         if isinstance(end, bool) or not isinstance(end, int | float | np.integer | np.floating):
             raise ValueError(validate.refusal(key, (), end, "it must be a number"))
         if not abs(end) <= sys.float_info.max:
             raise ValueError(validate.refusal(key, (), end, "it must be finite"))
+        if space is np.geomspace and end <= 0:
+            raise ValueError(validate.refusal(key, (), end, "a logarithmic axis runs between positive numbers"))
     low, high = float(start), float(stop)
     if number == 1 and low != high:
         raise ValueError(f"count is 1 but start {low:g} and stop {high:g} differ; one value cannot be both")
     if number > 1 and low == high:
         raise ValueError(f"the range is empty: start and stop are both {low:g} and count is {number}")
-    return low, high, number
+    return space(low, high, number)
 
 
 def _count(value: Any) -> int:
@@ -248,15 +242,11 @@ def _count(value: Any) -> int:
     return number
 
 
-def _seed(name: str, value: Any) -> int:
-    if isinstance(value, int) and value > _LARGEST_SEED:
-        raise ValueError(validate.refusal(name, (), value, "seeds end at 2^63 - 1"))
-    return validate.count(name, value, minimum=0)
-
-
-def _make(field: str, values: np.ndarray, name: Any, unit: Any, labels: Sequence[Any] | None = None) -> Axis:
+def _axis(field: str, values: np.ndarray, name: Any, unit: Any, labels: Any = None) -> Axis:
     base, index = parse(field)
     own_unit, rule = FIELDS[base]
+    if base == "seed" and values.dtype.kind != "i":
+        raise ValueError("field is 'seed'; seeds are whole numbers, use kind 'seeds' or 'list'")
     if rule == "array" and index is None and values.ndim == 1:
         raise ValueError(f"field is {base!r}, an array, but values are single numbers; name an entry, as in {base}[0]")
     if rule != "array":
@@ -264,6 +254,8 @@ def _make(field: str, values: np.ndarray, name: Any, unit: Any, labels: Sequence
             raise ValueError(f"values has shape {values.shape}, but {base} is a single number")
         good = {"positive": values > 0, "at least 0": values >= 0, "finite": np.isfinite(values)}[rule]
         validate.require("values", values, good, f"{base} must be {rule}")
+    if base == "initial_policy" and index is not None:
+        validate.require("values", values, (values > 0) & (values < 1), "a probability lies between 0 and 1")
     for key, text in (("name", name), ("unit", unit)):
         if text is not None and (not isinstance(text, str) or not text.strip() or "/" in text and key == "name"):
             rule = "it must be a string that is not empty and, in a name, has no '/'"
@@ -283,14 +275,12 @@ def _make(field: str, values: np.ndarray, name: Any, unit: Any, labels: Sequence
 def _labels(labels: Any, size: int) -> np.ndarray:
     if isinstance(labels, str) or not isinstance(labels, Sequence | np.ndarray):
         raise ValueError(validate.refusal("labels", (), labels, "it must be a list of names or numbers"))
-    listed = labels.tolist() if isinstance(labels, np.ndarray) else list(labels)
-    if len(listed) != size:
-        raise ValueError(f"labels has {len(listed)} entries but values {size}")
-    texts = [isinstance(label, str) for label in listed]
-    if not all(texts) and any(texts) or len(set(listed)) < len(listed):
+    if len(labels) != size:
+        raise ValueError(f"labels has {len(labels)} entries but values {size}")
+    names = all(isinstance(label, str) for label in labels)
+    array = np.asarray(labels) if names else validate.as_floats("labels", labels)
+    if array.ndim > 1 or len(np.unique(array)) < size:
         raise ValueError("labels must be all names or all numbers, none of them twice")
-    if all(texts):
-        return np.asarray(listed)
-    array = validate.as_floats("labels", listed)
-    validate.require_finite("labels", array)
+    if not names:
+        validate.require_finite("labels", array)
     return array

@@ -9,7 +9,6 @@ The keys of a spec's [dynamics] table are `kind` ("flow", "ascend" or "ascend_sa
     estimator = {name = "grpo", transforms = ["whiten"], penalty = {form = "k3"}, surrogate = {epochs = 2}}
 
 Fields of single runs and of paths are not among them, as a sweep keeps ends; the objective has a table of its own.
-What is wrong is refused by a ValueError that names the key.
 """
 
 from __future__ import annotations
@@ -26,12 +25,12 @@ from pgdyn.dynamics import fields
 from pgdyn.dynamics.ascend import Ascend
 from pgdyn.dynamics.flow import MANY, Flow
 from pgdyn.dynamics.sampled import AscendSampled
-from pgdyn.estimators import ESTIMATORS, TRANSFORMS, Estimator, KLPenalty, Surrogate
+from pgdyn.estimators import ESTIMATORS, REWARD_DRAWS, TRANSFORMS, Estimator, KLPenalty, Surrogate
 from pgdyn.io import tables
 from pgdyn.solve import DYNAMICS
 
 Dynamics: TypeAlias = Flow | Ascend | AscendSampled
-_PARTS = {"draw": estimators.REWARD_DRAWS, "penalty": {"klpenalty": KLPenalty}, "surrogate": {"surrogate": Surrogate}}
+_PARTS = {"draw": REWARD_DRAWS, "penalty": {"klpenalty": KLPenalty}, "surrogate": {"surrogate": Surrogate}}
 _ELSEWHERE = {
     "objective": "it has a table of its own, [objective]",
     "saves": "a sweep keeps the ends of runs",
@@ -42,7 +41,7 @@ _ELSEWHERE = {
 
 
 def from_table(table: Mapping[str, Any]) -> Dynamics:
-    """The settings of a [dynamics] table.
+    """The settings of a [dynamics] table; a ValueError names the key that is wrong.
 
     Example:
         >>> from_table({"kind": "ascend_sampled", "steps": 10, "estimator": "reinforce"}).estimator.group_size
@@ -68,7 +67,7 @@ def to_table(dynamics: Dynamics) -> dict[str, Any]:
 
 
 def plain(dynamics: Any) -> Dynamics:
-    """The same settings with the defaults written out.
+    """The same settings with the defaults written out and without the objective; a ValueError names what cannot stay.
 
     Example:
         >>> plain(Flow(t1=10.0)).rtol
@@ -91,14 +90,11 @@ def plain(dynamics: Any) -> Dynamics:
     if not isinstance(dynamics, AscendSampled):
         return dynamics
     _seed(dynamics.key)
-    estimator = dynamics.chosen_estimator
-    parts = [estimator]
-    if isinstance(estimator, estimators.Composed):
-        parts = [estimator.advantage, *estimator.transforms, *filter(None, (estimator.draw,))]
-    for part in parts:
-        if type(part) not in (*ESTIMATORS.values(), *TRANSFORMS.values(), *estimators.REWARD_DRAWS.values()):
+    composed = estimators.composed(dynamics.chosen_estimator)
+    for part in filter(None, (composed.advantage, *composed.transforms, composed.draw)):
+        if type(part) not in (*ESTIMATORS.values(), *TRANSFORMS.values(), *REWARD_DRAWS.values()):
             raise ValueError(f"dynamics.estimator is a {type(part).__name__}; it must be one of pgdyn.estimators")
-    return dataclasses.replace(dynamics, estimator=estimator)
+    return dataclasses.replace(dynamics, estimator=dynamics.chosen_estimator)
 
 
 def _seed(key: Any) -> int:
@@ -118,9 +114,7 @@ def _estimator(table: Any) -> Estimator:
     if not isinstance(transforms, list | tuple):
         raise ValueError(f"estimator: transforms is {validate.shown(transforms)}; it must be a list")
     parts = [_part(f"transforms[{i}]", one, TRANSFORMS) for i, one in enumerate(transforms)]
-    for key, classes in _PARTS.items():
-        if key in table:
-            parts.append(_part(key, table.pop(key), classes))
+    parts += [_part(key, table.pop(key), classes) for key, classes in _PARTS.items() if key in table]
     estimator = _part("estimator", table, ESTIMATORS)
     return estimators.compose(estimator, *parts) if parts else estimator
 

@@ -6,8 +6,6 @@ The same shard of the same spec gives the same bits in any process, on any numbe
 from __future__ import annotations
 
 import dataclasses
-import functools
-import json
 import platform
 from typing import Any, TypeAlias
 
@@ -16,7 +14,6 @@ import jaxlib.version
 import numpy as np
 
 from pgdyn import validate
-from pgdyn.objective import Objective
 from pgdyn.solve import solve
 from pgdyn.sweep.dynamics import Dynamics
 from pgdyn.sweep.spec import Spec
@@ -44,10 +41,6 @@ def numbers_version() -> dict[str, Any]:
 def compute_shard(spec: Spec, shard: int) -> Arrays:
     """The observables of a shard's points, each with a leading axis of its length.
 
-    Args:
-        spec: the sweep.
-        shard: number of the shard, from 0.
-
     Raises:
         ValueError: if the problem's constructor refuses the points, or the dynamics their precision.
 
@@ -64,23 +57,17 @@ def compute_shard(spec: Spec, shard: int) -> Arrays:
     entries = [(axis.base, axis.index, values[axis.field]) for axis in spec.axes if axis.of_problem]
     batch = spec.template.batch(len(points), entries, values.get("seed"))
     solution = solve(batch, _settings(spec, values))
-    found = {name: np.asarray(getattr(solution, name)) for name in spec.observables or ()}
+    found = {name: np.asarray(getattr(solution, name)) for name in spec.observables}
     keys = np.ndim(solution.result) == 2  # one for each problem
     return {name: np.ascontiguousarray(array[:, 0] if keys else array) for name, array in found.items()}
 
 
 def _settings(spec: Spec, values: dict[str, np.ndarray]) -> Dynamics:
     """The dynamics of a shard, with one number for each point where an axis sets it."""
-    objective = spec.objective or Objective()
-    weights = [values.get(f"objective.{name}", getattr(objective, name)) for name in ("kl", "entropy")]
-    prefix = "dynamics."
-    own: dict[str, Any] = {name.removeprefix(prefix): row for name, row in values.items() if name.startswith(prefix)}
+    weights = [values.get(f"objective.{name}", getattr(spec.objective, name)) for name in ("kl", "entropy")]
+    own: dict[str, Any] = {
+        field.removeprefix("dynamics."): row for field, row in values.items() if field.startswith("dynamics.")
+    }
     if spec.dynamics.name == "ascend_sampled" and "seed" in values:
         own["key"] = jax.vmap(jax.random.key)(values["seed"])[:, None]
-    return dataclasses.replace(spec.dynamics, objective=objective.with_weights(*weights), **own)
-
-
-@functools.lru_cache(maxsize=4)
-def spec_of(table: str) -> Spec:
-    """The spec of the JSON text of its table, kept for the next shard."""
-    return Spec.from_table(json.loads(table))
+    return dataclasses.replace(spec.dynamics, objective=spec.objective.with_weights(*weights), **own)

@@ -36,7 +36,6 @@ shard, the unit of work.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -54,7 +53,7 @@ from pgdyn.batch import Batch
 from pgdyn.dynamics import fields
 from pgdyn.dynamics.flow import Flow
 from pgdyn.io import problem_file, provenance, tables
-from pgdyn.objective import Objective
+from pgdyn.objective import Objective, choose_objective
 from pgdyn.problem import require_single
 from pgdyn.sweep import addressing, dynamics
 from pgdyn.sweep.axis import Axis
@@ -101,34 +100,24 @@ class Spec:
     problem: Any
     axes: Sequence[Axis]
     dynamics: Dynamics
-    objective: Objective | None = None
-    observables: Sequence[str] | None = None
-    shard_size: int | None = None
+    objective: Any = None
+    observables: Any = None
+    shard_size: Any = None
     name: str | None = None
     description: str | None = None
 
     def __post_init__(self):
         for key in ("name", "description"):
-            if getattr(self, key) is not None and not isinstance(getattr(self, key), str):
+            if not isinstance(getattr(self, key), str | None):
                 raise ValueError(validate.refusal(key, (), getattr(self, key), "it must be a string"))
-        kept: dict[str, Any] = {"dynamics": dynamics.plain(self.dynamics)}
-        given = [choice for choice in (self.objective, self.dynamics.objective) if choice is not None]
-        if not all(isinstance(objective, Objective) for objective in given):
-            raise ValueError(validate.refusal("objective", (), given[0], "it must be a pgdyn.Objective"))
-        if len(given) == 2:
-            raise ValueError("the objective is given twice, beside the dynamics and in it; give one")
-        kept["objective"] = given[0] if given else Objective()
-        for name in ("kl", "entropy"):
-            if np.ndim(getattr(kept["objective"], name)):
-                raise ValueError(f"objective.{name} must be a single number in a sweep, where axes set many")
-        with tables.within("problem") if isinstance(self.problem, Mapping) else contextlib.nullcontext():
-            kept["problem"] = _template(self.problem)
-        addressing.require(self.axes, kept["problem"], kept["dynamics"], reserved=OBSERVABLES)
-        kept["axes"] = tuple(self.axes)
-        for name, value in kept.items():
+        self._keep(dynamics=dynamics.plain(self.dynamics), objective=_objective(self.objective, self.dynamics))
+        self._keep(problem=_template(self.problem))
+        addressing.require(self.axes, self.template, self.dynamics, reserved=OBSERVABLES)
+        self._keep(axes=tuple(self.axes), observables=self._observables(), shard_size=self._shard_size())
+
+    def _keep(self, **values: Any) -> None:
+        for name, value in values.items():
             object.__setattr__(self, name, value)
-        object.__setattr__(self, "observables", self._observables())
-        object.__setattr__(self, "shard_size", self._shard_size())
 
     @property
     def template(self) -> Template:
@@ -148,7 +137,6 @@ class Spec:
     @property
     def num_shards(self) -> int:
         """Shards of the sweep."""
-        assert self.shard_size is not None
         return -(-self.num_points // self.shard_size)
 
     @property
@@ -158,19 +146,16 @@ class Spec:
 
     def shard_points(self, shard: int) -> range:
         """The numbers of a shard's points."""
-        assert self.shard_size is not None
-        first = shard * self.shard_size
-        return range(first, min(first + self.shard_size, self.num_points))
+        return range(self.num_points)[shard * self.shard_size : (shard + 1) * self.shard_size]
 
     def to_table(self) -> dict[str, Any]:
         """Everything that the numbers depend on, as plain JSON values; `from_table` reads it back to the same bits."""
-        assert self.observables is not None
         table = {
             "problem": self.template.to_table(),
             "axes": [axis.to_table() for axis in self.axes],
             "dynamics": dynamics.to_table(self.dynamics),
             "objective": {"kl": 0.0, "entropy": 0.0} | fields.to_table(self.objective),
-            "observables": list(self.observables),
+            "observables": self.observables,
             "shard_size": self.shard_size,
             "name": self.name,
             "description": self.description,
@@ -193,13 +178,9 @@ class Spec:
         for key in ("problem", "dynamics", "objective"):
             if key in table and not isinstance(table[key], Mapping):
                 raise ValueError(validate.refusal(key, (), table[key], f"it must be a table, written under [{key}]"))
-        readers = {
-            "problem": functools.partial(_template, folder=folder),
-            "dynamics": dynamics.from_table,
-            "objective": functools.partial(tables.build, Objective),
-        }
-        if "axes" in table:
-            table = {**table, "axes": addressing.read(table["axes"])}
+        read = {"problem": functools.partial(_template, folder=folder), "axes": addressing.read}
+        table = {key: read[key](value) if key in read else value for key, value in table.items()}
+        readers = {"dynamics": dynamics.from_table, "objective": functools.partial(tables.build, Objective)}
         return tables.build(cls, table, readers)
 
     def _observables(self) -> tuple[str, ...]:
@@ -261,14 +242,21 @@ def load_spec(path: str | os.PathLike[str]) -> Spec:
 
 
 def digest(value: Any) -> str:
-    """SHA-256 of plain JSON values, the same for equal ones.
-
-    Example:
-        >>> digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1})
-        True
-    """
+    """SHA-256 of plain JSON values, the same for equal ones."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _objective(own: Any, settings: Dynamics) -> Objective:
+    """The objective given beside the dynamics, in it, or neither."""
+    given = [choice for choice in (own, settings.objective) if choice is not None]
+    if len(given) == 2:
+        raise ValueError("the objective is given twice, beside the dynamics and in it; give one")
+    objective = choose_objective(given[0] if given else Objective(), "a sweep")
+    for name in ("kl", "entropy"):
+        if np.ndim(getattr(objective, name)):
+            raise ValueError(f"objective.{name} must be a single number in a sweep, where axes set many")
+    return objective
 
 
 def _template(problem: Any, folder: pathlib.Path | None = None) -> Template:
@@ -276,14 +264,8 @@ def _template(problem: Any, folder: pathlib.Path | None = None) -> Template:
     if isinstance(problem, Template):
         return problem
     if isinstance(problem, Mapping):
-        if "file" not in problem:
-            return Template.from_table(problem)
-        for key in problem:
-            if key != "file":
-                raise ValueError(f"the key {key} stands beside file; change the file or sweep over {key}")
-        problem = problem["file"]
-        if not isinstance(problem, str) or not problem:
-            raise ValueError(validate.refusal("file", (), problem, "it must be the path of a problem file"))
+        with tables.within("problem"):
+            return _template(_file(problem), folder) if "file" in problem else Template.from_table(problem)
     if isinstance(problem, str | os.PathLike):
         path = pathlib.Path(folder or "", problem)
         table = tables.read(path)
@@ -294,3 +276,12 @@ def _template(problem: Any, folder: pathlib.Path | None = None) -> Template:
         raise ValueError(f"problem is a batch of {len(problem)}; a sweep takes one problem and makes the batch")
     require_single(problem, "a sweep")
     return Template.from_table(problem_file.problem_arrays(problem))
+
+
+def _file(table: Mapping[str, Any]) -> str:
+    for key in table:
+        if key != "file":
+            raise ValueError(f"the key {key} stands beside file; change the file or sweep over {key}")
+    if not isinstance(table["file"], str) or not table["file"]:
+        raise ValueError(validate.refusal("file", (), table["file"], "it must be the path of a problem file"))
+    return table["file"]

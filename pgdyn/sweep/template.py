@@ -8,7 +8,7 @@ A template holds arrays under the names of a problem file, some of which may be 
 
 These are drawn anew for every seed: those of seed s from the key fold_in(key(s), 2^31 + j), with j the position of the
 field among features, true_reward, proxy_reward and initial_params. A draw depends on its seed alone, never on the
-other points of the sweep. What is wrong is refused by a ValueError that names the key or entry.
+other points of the sweep.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -42,21 +42,14 @@ _DRAWN = ("features", "true_reward", "proxy_reward", "initial_params")
 _STREAM = 2**31  # keeps the draws of a problem apart from those of a sampled run, which folds small counts into its key
 
 
-class Draw(NamedTuple):
-    """A distribution of independent entries: "uniform" on [a, b), or "normal" with mean a and deviation b."""
-
-    distribution: str
-    a: float
-    b: float
-
-
 @dataclasses.dataclass(frozen=True, eq=False)
 class Template:
     """A problem with some of its arrays random.
 
     Attributes:
         arrays: field -> array, shaped as given ([K] or [P, K], ...).
-        draws: field -> distribution, shaped [P, K], [P, K, D] or [D]; without the P where it is 1.
+        draws: field -> {"uniform": [low, high]} or {"normal": [mean, deviation]}, of independent entries shaped
+            [P, K], [P, K, D] or [D]; without the P where it is 1.
         sizes: "outputs", "prompts" and (with features) "dimension".
 
     Example:
@@ -66,17 +59,20 @@ class Template:
     """
 
     arrays: dict[str, np.ndarray]
-    draws: dict[str, Draw]
+    draws: dict[str, dict[str, list[float]]]
     sizes: dict[str, int]
 
     @classmethod
     def from_table(cls, table: Mapping[str, Any]) -> Template:
-        """The template of a spec file's [problem] entry, or of a mapping with the same keys."""
+        """The template of a spec file's [problem] entry, or of a mapping with the same keys.
+
+        Raises:
+            ValueError: naming the key or entry that is wrong.
+        """
         # A mapping from Python may hold arrays where a file holds lists.
         rest = {key: value.tolist() if hasattr(value, "tolist") else value for key, value in table.items()}
-        given = {
-            key: validate.count(key, rest.pop(key), minimum=1, maximum=_MOST_NUMBERS) for key in _SIZES if key in rest
-        }
+        sizes = [key for key in _SIZES if key in rest]
+        given = {key: validate.count(key, rest.pop(key), minimum=1, maximum=_MOST_NUMBERS) for key in sizes}
         draws = {}
         for key in [key for key, value in rest.items() if isinstance(value, Mapping)]:
             if key not in _DRAWN and key in FIELDS:
@@ -85,27 +81,34 @@ class Template:
                 raise ValueError(f"the key {key} is a distribution; write it as FIELD = {{{key} = [.., ..]}}")
             validate.refuse_unknown({key: None}, _DRAWN)
             with tables.within(key):
-                draws[key] = tables.build(_draw, rest.pop(key))
+                draws[key] = tables.build(_distribution, rest.pop(key))
         arrays, _ = problem_file.table_arrays(rest, complete="true_reward" not in draws)
         for key in draws:
             if key in arrays:
                 raise ValueError(f"{key} is given twice")
         if "initial_params" in draws and "initial_policy" in arrays:
             raise ValueError("give initial_params or initial_policy, not both: each of them sets the start")
-        return cls(arrays, draws, _sizes(arrays, draws, given))
+        return cls(arrays, draws, _sizes(arrays, "features" in {*arrays, *draws}, given))
 
     def to_table(self) -> dict[str, Any]:
         """A table that `from_table` reads back to the same bits."""
-        draws = {name: {draw.distribution: [draw.a, draw.b]} for name, draw in self.draws.items()}
-        return {name: array.tolist() for name, array in self.arrays.items()} | draws | self.sizes
+        return {name: array.tolist() for name, array in self.arrays.items()} | self.draws | self.sizes
 
     @property
     def has_features(self) -> bool:
         """Whether the policy is linear in features."""
         return "dimension" in self.sizes
 
-    def field_shape(self, base: str) -> tuple[int, ...]:
-        """The shape that an index into the field refers to."""
+    def shape(self, base: str) -> tuple[int, ...]:
+        """The shape of a field of one problem."""
+        return tuple(self.sizes[axis] for axis in _axes(base, self.has_features))
+
+    def given_shape(self, base: str) -> tuple[int, ...]:
+        """The shape that an index into the field refers to: as the template gives it, or without P where that is 1.
+
+        Raises:
+            ValueError: if the problem has no such field.
+        """
         if base in self.arrays:
             return self.arrays[base].shape
         if base == "features" and not self.has_features:
@@ -114,9 +117,9 @@ class Template:
             if base == one and (other in self.arrays or other in self.draws):
                 raise ValueError(f"the problem starts from {other}, so no field takes {one}")
         if base in ("proxy_reward", "initial_policy") and base not in self.draws:
-            return self.field_shape("true_reward")
-        axes = _axes(base, self.has_features)
-        return tuple(self.sizes[axis] for axis in axes if axis != "prompts" or self.sizes[axis] > 1 or len(axes) == 1)
+            return self.given_shape("true_reward")
+        shape = self.shape(base)
+        return shape[1:] if len(shape) > 1 and shape[0] == 1 else shape
 
     def batch(
         self,
@@ -128,54 +131,27 @@ class Template:
 
         Args:
             size: N.
-            entries: (field, index, values [N] or [N, ...]) to set, one after another.
+            entries: (field, index or None for the whole field, values [N] or [N, ...]) to set, one after another.
             seeds: [N] for the distributions; None where there are none.
         """
-        own: dict[str, np.ndarray] = {}  # fields that differ between problems, [N, ...]
-        if self.draws:
-            assert seeds is not None
-            own = self._drawn(seeds)
-        policies: list[tuple[Index, np.ndarray]] = []
+        own = {} if seeds is None else {base: self._drawn(base, seeds) for base in self.draws}  # [N, ...]
+        fixed: Any = False
         # The proxy that an axis changes entries of is the ground truth until it says otherwise.
         for base, index, values in sorted(entries, key=lambda entry: entry[0] != "true_reward"):
-            if index is None:
-                own[base] = values
-            elif base == "initial_policy":
-                policies.append((index, values))
-            else:
-                own[base] = _set(self._base(own, base, size), index, values)
-        if policies:
-            own["initial_policy"] = _renormalised(self._base(own, "initial_policy", size), policies)
-        return self._build(own, size)
-
-    def _base(self, own: Mapping[str, np.ndarray], base: str, size: int) -> np.ndarray:
-        """[N, ...], what an entry of the field is set in."""
-        if base in own:
-            return own[base]
-        if base == "proxy_reward" and base not in self.arrays:
-            return self._base(own, "true_reward", size)
-        shape = self.field_shape(base)
-        fill = 0.0 if base == "initial_params" else 1 / (shape or (1,))[-1]
-        return np.broadcast_to(self.arrays.get(base, np.full(shape, fill)), (size, *shape))
-
-    def _drawn(self, seeds: np.ndarray) -> dict[str, np.ndarray]:
-        drawn = {}
-        for j, base in enumerate(_DRAWN):
-            if base in self.draws:
-                draw = self.draws[base]
-                unit = np.asarray(_standard(jnp.asarray(seeds), j, self.field_shape(base), draw.distribution))
-                drawn[base] = draw.a + unit * (draw.b - draw.a if draw.distribution == "uniform" else draw.b)
-        return drawn
-
-    def _build(self, own: Mapping[str, np.ndarray], size: int) -> Batch:
-        arrays: dict[str, Any] = {name: array for name, array in self.arrays.items() if name not in own}
-        for name, array in own.items():
-            axes = _axes(name, self.has_features)
-            short = "prompts" in axes and array.ndim == len(axes)
-            arrays[name] = array[:, None] if short else array  # [N, K] lacks the axis of prompts
-        lead = (size,) if "true_reward" in own else ()
-        shape = (self.sizes["prompts"], self.sizes["outputs"])
-        arrays["true_reward"] = np.broadcast_to(arrays["true_reward"], (*lead, *shape))
+            own[base] = array = np.array(self._base(own, base, size))
+            # A field given without the axis P is that of every prompt.
+            place = (slice(None), ..., *(index or ()))
+            lacking = array[place].ndim - values.ndim
+            array[place] = values.reshape(size, *(1,) * lacking, *values.shape[1:])
+            if base == "initial_policy" and index is not None:
+                set_here = np.zeros(array.shape[1:], bool)
+                set_here[place[1:]] = True
+                fixed = fixed | set_here
+        if np.any(fixed):
+            own["initial_policy"] = _renormalised(own["initial_policy"], fixed)
+        arrays: dict[str, Any] = self.arrays | own
+        if "true_reward" not in own:
+            arrays["true_reward"] = np.broadcast_to(arrays["true_reward"], self.shape("true_reward"))
         arrays["temperature"] = np.broadcast_to(arrays.get("temperature", 1.0), (size,))  # so that there is an axis N
         if self.has_features:
             return Batch.linear(arrays.pop("features"), **arrays)
@@ -183,9 +159,24 @@ class Template:
         batch = Batch.tabular(arrays.pop("initial_policy", None), **arrays)
         if start is None:
             return batch
-        start = np.broadcast_to(start, (size, *shape))
+        start = np.broadcast_to(start, (size, *self.shape("initial_params")))
         construct.require_finite_logits(None, start, arrays["temperature"])
         return batch.replace(initial_params=start)
+
+    def _base(self, own: Mapping[str, np.ndarray], base: str, size: int) -> np.ndarray:
+        """[N, ...], what an entry of the field is set in."""
+        if base in own:
+            return own[base]
+        if base == "proxy_reward" and base not in self.arrays:
+            return self._base(own, "true_reward", size)
+        shape = self.shape(base)
+        fill = 0.0 if base == "initial_params" else 1 / (shape or (1,))[-1]
+        return np.broadcast_to(self.arrays.get(base, fill), (size, *shape))
+
+    def _drawn(self, base: str, seeds: np.ndarray) -> np.ndarray:
+        ((distribution, (a, b)),) = self.draws[base].items()
+        unit = np.asarray(_standard(jnp.asarray(seeds), _DRAWN.index(base), self.shape(base), distribution))
+        return a + unit * (b - a if distribution == "uniform" else b)
 
 
 @eqx.filter_jit
@@ -198,34 +189,20 @@ def _standard(seeds: jax.Array, stream: int, shape: tuple[int, ...], distributio
     return jax.vmap(one)(seeds)
 
 
-def _set(base: np.ndarray, index: Index, values: np.ndarray) -> np.ndarray:
-    changed = np.array(base)
-    place = (slice(None), *index)
-    rank = changed[place].ndim - 1
-    changed[place] = values.reshape(-1, *(1,) * rank) if values.ndim == 1 else values
-    return changed
-
-
-def _renormalised(base: np.ndarray, entries: Sequence[tuple[Index, np.ndarray]]) -> np.ndarray:
-    """The entries set, and the others of each prompt scaled so that its probabilities sum to 1."""
-    policy = np.array(base)
-    fixed = np.zeros(base.shape[1:], bool)
-    for index, values in entries:
-        policy = _set(policy, index, values)
-        fixed[index] = True
+def _renormalised(policy: np.ndarray, fixed: np.ndarray) -> np.ndarray:
+    """The entries that are not fixed scaled so that the probabilities of each prompt that has fixed ones sum to 1."""
     held = np.where(fixed, policy, 0).sum(-1, keepdims=True)
     free = np.where(fixed, 0, policy).sum(-1, keepdims=True)
-    touched = fixed.any(-1, keepdims=True)
     with np.errstate(divide="ignore", invalid="ignore"):
         scaled = policy * ((1 - held) / free)
-    return np.where(touched & ~fixed, scaled, policy)
+    return np.where(fixed.any(-1, keepdims=True) & ~fixed, scaled, policy)
 
 
 def _axes(base: str, linear: bool) -> tuple[str, ...]:
     return ("dimension",) if base == "initial_params" and linear else _AXES.get(base, ())
 
 
-def _draw(uniform: Any = None, normal: Any = None) -> Draw:
+def _distribution(uniform: Any = None, normal: Any = None) -> dict[str, list[float]]:
     if (uniform is None) == (normal is None):
         raise ValueError("a distribution is one of uniform, normal, with its two numbers")
     name, numbers = ("normal", normal) if uniform is None else ("uniform", uniform)
@@ -239,29 +216,27 @@ def _draw(uniform: Any = None, normal: Any = None) -> Draw:
         raise ValueError(f"uniform is [{a:g}, {b:g}]; low must be below high")
     if name == "normal" and not b > 0:
         raise ValueError(f"normal has standard deviation {b:g}; it must be positive")
-    return Draw(name, a, b)
+    return {name: [a, b]}
 
 
-def _sizes(arrays: Mapping[str, np.ndarray], draws: Mapping[str, Draw], given: Mapping[str, int]) -> dict[str, int]:
-    """The sizes that the arrays have, and where they leave one open that is given."""
-    linear = "features" in arrays or "features" in draws
-    found: dict[str, int] = {}
+def _sizes(arrays: Mapping[str, np.ndarray], linear: bool, given: Mapping[str, int]) -> dict[str, int]:
+    """The sizes that the arrays have, and those given where they leave one open, as one prompt does."""
+    found = {"prompts": 1}
     for name, array in arrays.items():
-        axes = _axes(name, linear)
-        for axis, length in zip(axes[len(axes) - array.ndim :], array.shape, strict=False):
-            if axis == "prompts" or axis not in found:
-                found[axis] = max(length, found.get(axis, 1))
-    if found.get("prompts", 1) == 1:
-        found["prompts"] = given.get("prompts", 1)
-    found = {**given, **found}
-    sizes = {key: found[key] for key in _SIZES if key in found and (linear or key != "dimension")}
-    for key in ("outputs", "dimension") if linear else ("outputs",):
-        if key not in sizes:
-            raise ValueError(f"the key {key} is missing: the arrays are random, so it must say how many there are")
-    if math.prod(sizes.values()) > _MOST_NUMBERS:
-        listed = ", ".join(f"{axis} is {size}" for axis, size in sizes.items())
-        raise ValueError(f"{listed}; a problem of a sweep has at most 1e8 numbers")
+        for axis, size in zip(_axes(name, linear)[::-1], array.shape[::-1], strict=False):
+            if found.setdefault(axis, size) != size and (axis != "prompts" or 1 not in (size, found[axis])):
+                raise ValueError(f"{name} has shape {array.shape}, but {axis} is {found[axis]} in other arrays")
+            found[axis] = max(size, found[axis])
     for key, size in given.items():
-        if sizes.get(key) != size:
-            raise ValueError(f"{key} is {size}, but the arrays have {sizes.get(key, 'no features')}")
-    return sizes
+        if key == "dimension" and not linear:
+            raise ValueError(f"{key} is {size}, but the arrays have no features")
+        if found.setdefault(key, size) != size and (key, found[key]) != ("prompts", 1):
+            raise ValueError(f"{key} is {size}, but the arrays have {found[key]}")
+        found[key] = size
+    for key in ("outputs", "dimension") if linear else ("outputs",):
+        if key not in found:
+            raise ValueError(f"the key {key} is missing: the arrays are random, so it must say how many there are")
+    if math.prod(found.values()) > _MOST_NUMBERS:
+        listed = ", ".join(f"{axis} is {found[axis]}" for axis in _SIZES if axis in found)
+        raise ValueError(f"{listed}; a problem of a sweep has at most 1e8 numbers")
+    return {key: found[key] for key in _SIZES if key in found}
