@@ -3,22 +3,22 @@
 Workers get a spec's table and the number of a shard and send the arrays back; the process that called writes the store,
 so that workers need no common file system. Dask gives the shards of a worker that is lost to another one, and those of
 a worker that is deaf are sent out again here. No wait is without a time limit: without workers, or a sign of life of
-one, a sweep stops after `worker_timeout` seconds. Workers that the user started
-keep compiled programs where their own `JAX_COMPILATION_CACHE_DIR` says.
+one, a sweep stops after `worker_timeout` seconds. Workers that the user started keep compiled programs where their own
+`JAX_COMPILATION_CACHE_DIR` says.
 """
 
 from __future__ import annotations
 
+import asyncio
 import collections
+import concurrent.futures
 import contextlib
 import functools
 import json
 import logging
 import re
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import CancelledError, Future
 from typing import Any, TypeAlias
 
 from pgdyn import validate
@@ -42,11 +42,7 @@ _LOST = "the scheduler was lost; the same command goes on from there"
 
 
 def require(address: str | None = None, workers: int | None = None) -> None:
-    """Raises before anything is written where no cluster can be had.
-
-    Raises:
-        ValueError: if Dask is not installed, `address` is no address, or `workers` no count.
-    """
+    """Raises ValueError, before anything is written, where no cluster can be had."""
     if address is not None and re.fullmatch(r"((tcp|tls|ws|wss|ucx)://)?[^\s/]+:\d{1,5}", address) is None:
         raise ValueError(f"the cluster's address is {address!r}; it must look like tcp://10.0.0.1:8786")
     if workers is not None:
@@ -61,7 +57,7 @@ def require(address: str | None = None, workers: int | None = None) -> None:
 
 @contextlib.contextmanager
 def connect(
-    spec: Spec, numbers: Mapping[str, Any], *, address: str | None, workers: int | None, worker_timeout: float
+    spec: Spec, numbers: Mapping[str, Any], address: str | None, workers: int | None, worker_timeout: float
 ) -> Iterator[Callable[[Take], Computed]]:
     """Has shards computed by the scheduler at `address`, or by a local cluster of `workers` processes, for the block.
 
@@ -71,14 +67,12 @@ def connect(
     """
     import distributed
 
-    loggers = [logging.getLogger(name) for name in _LOGGERS]
     with contextlib.ExitStack() as stack:
-        for logger in loggers:  # Dask logs nothing that this process says in a sentence of its own
+        for logger in map(logging.getLogger, _LOGGERS):  # Dask logs nothing that is said here in a sentence
             stack.callback(logger.setLevel, logger.level)
             logger.setLevel(logging.CRITICAL + 1)
         if address is None:
-            assert workers is not None
-            address = stack.enter_context(local_cluster(workers))
+            address = stack.enter_context(local_cluster(workers or 1))
         try:
             client = distributed.Client(address, timeout=_CONNECT, set_as_default=False)
         except Exception as error:  # Dask has no common class for what it says of an address
@@ -98,36 +92,33 @@ def _compute(client: Any, table: str, numbers: dict[str, Any], limit: float, tak
             after another, or a worker fails.
         ValueError: if a worker's versions are not those of the store, or it refuses the problem.
     """
-    sent: dict[Any, int] = {}
-    fetched: dict[Any, Future[Arrays]] = {}
-    again: list[int] = []  # shards that Dask has given up because workers were lost
+    sent: dict[concurrent.futures.Future[Arrays], tuple[Any, int]] = {}  # its arrays -> the task, the shard
+    again: list[int] = []  # shards that Dask has given up because workers were lost, or that only deaf workers hold
     losses: collections.Counter[int] = collections.Counter()
     workers, checked, silence = Workers(client), time.monotonic(), max(limit, _BEAT)
     try:
         while True:
             heard = _heard(workers, silence)
-            deaf = len(heard) < workers.listed
+            some_are_deaf = 0 < len(heard) < workers.listed
             room = _AHEAD * max(1, len(heard))
             while len(sent) < room and (shard := again.pop() if again else take()) is not None:
                 # Left alone, Dask would choose a deaf worker, which has so little to do.
-                own = heard if deaf and heard else None
-                sent[client.submit(_task, table, shard, numbers, workers=own, pure=False)] = shard
+                task = client.submit(_task, table, shard, numbers, workers=heard if some_are_deaf else None, pure=False)
+                sent[asyncio.run_coroutine_threadsafe(_fetched(task), client.loop.asyncio_loop)] = (task, shard)
             if not sent:
                 return
-            if deaf and heard and time.monotonic() - checked > silence:
+            if some_are_deaf and time.monotonic() - checked > silence:
                 checked = time.monotonic()
                 # Nobody works on these, or their arrays are on their way from a worker that does not send them.
-                waiting = [future for future in sent if future not in fetched or not fetched[future].done()]
-                for future in _forsaken(client, waiting, workers, heard):
-                    fetched.pop(future, None)
-                    again.append(sent.pop(future))
-            for future in sent.keys() - fetched.keys():
-                if future.done():
-                    fetched[future] = _in_background(future.result)
-            arrived = [future for future in fetched if fetched[future].done()]
+                lost = _forsaken(
+                    client, [task for arrays, (task, _) in sent.items() if not arrays.done()], workers, heard
+                )
+                for arrays in [arrays for arrays, (task, _) in sent.items() if task in lost]:
+                    again.append(sent.pop(arrays)[1])
+            arrived, _ = concurrent.futures.wait(sent, _LOOK, concurrent.futures.FIRST_COMPLETED)
             for future in arrived:
-                shard = sent.pop(future)
-                if (arrays := _arrays(fetched.pop(future), shard)) is not None:
+                shard = sent.pop(future)[1]
+                if (arrays := _arrays(future, shard)) is not None:
                     yield shard, arrays
                     continue
                 again.append(shard)
@@ -138,11 +129,15 @@ def _compute(client: Any, table: str, numbers: dict[str, Any], limit: float, tak
                         "memory may be short, so try a smaller shard_size in a new store"
                     )
             if not arrived:
-                time.sleep(_LOOK)
                 yield _waiting(workers.alone, silence if workers.listed else limit, workers.listed)
     finally:
         with contextlib.suppress(Exception):
-            client.cancel(list(sent))
+            client.cancel([task for task, _ in sent.values()])
+
+
+async def _fetched(task: Any) -> Arrays:
+    """The arrays of a Dask future, awaited in the client's loop: a worker that does not send them holds up no one."""
+    return await task
 
 
 def _heard(workers: Workers, limit: float) -> list[str]:
@@ -174,21 +169,7 @@ def _waiting(alone: float, limit: float, listed: int) -> str | None:
     return f"the cluster has {having} for {alone:.0f} s; the sweep stops after {limit:g} s"
 
 
-def _in_background(function: Callable[[], Arrays]) -> Future[Arrays]:
-    """Calls a function that may take long to notice a lost worker; its thread holds up no one, not even the end."""
-    result: Future[Arrays] = Future()
-
-    def call() -> None:
-        try:
-            result.set_result(function())
-        except BaseException as error:
-            result.set_exception(error)
-
-    threading.Thread(target=call, daemon=True).start()
-    return result
-
-
-def _arrays(fetched: Future[Arrays], shard: int) -> Arrays | None:
+def _arrays(fetched: concurrent.futures.Future[Arrays], shard: int) -> Arrays | None:
     """The arrays of a shard; None if Dask has given it up because workers were lost."""
     from distributed import KilledWorker
 
@@ -198,7 +179,7 @@ def _arrays(fetched: Future[Arrays], shard: int) -> Arrays | None:
         return None
     except ValueError:
         raise
-    except (CancelledError, OSError):
+    except (concurrent.futures.CancelledError, OSError):
         raise SweepStopped(_LOST) from None
     except Exception as error:
         raise SweepStopped(f"shard {shard} failed on a worker: {type(error).__name__}: {error}") from error
@@ -210,4 +191,9 @@ def _task(table: str, shard: int, numbers: dict[str, Any]) -> Arrays:
     for name, value in numbers.items():
         if own.get(name) != value:
             raise ValueError(f"a worker has {name} {own.get(name)!r} where the store has {value!r}; make them alike")
-    return engine.compute_shard(engine.spec_of(table), shard)
+    return engine.compute_shard(_spec(table), shard)
+
+
+@functools.lru_cache(maxsize=4)
+def _spec(table: str) -> Spec:
+    return Spec.from_table(json.loads(table))

@@ -23,6 +23,7 @@ _DESCRIBED = {
     "steps": ("1", "steps of the solver, rejected ones included, or updates"),
     "log_policy": ("nat", "log-probability of each output at the end"),
     "params": ("1", "parameters of the policy at the end"),
+    "done": ("1", "whether the point has been run"),
 }
 
 
@@ -94,36 +95,34 @@ def open_sweep(
                 missing = np.nan if array.dtype.kind == "f" else -1
                 flat[name] = np.full((spec.num_points, *array.shape[1:]), missing, array.dtype)
             flat[name][part] = array
-    axes = tuple(axis.name for axis in spec.axes)
-    table = ("prompt", "output")
-    inner = {"log_policy": table, "params": ("feature",) if spec.template.has_features else table}
-    data: dict[str, Any] = {}
-    for name, array in flat.items():
-        if name == "result":
-            codes, counts = np.unique(array[here], return_counts=True)
-            ways = (f"{n} {Result(int(code)).message}" for code, n in zip(codes, counts, strict=True))
-            described = datasets.result_attributes("; ".join(ways))
-        else:
-            described = dict(zip(("units", "long_name"), _DESCRIBED[name], strict=True))
-            if name == "hitting_time" and spec.dynamics.name == "flow":
-                described["units"] = "1"
-        data[name] = ((*axes, *inner.get(name, ())), array.reshape(*spec.shape, *array.shape[1:]), described)
-    if partial:
-        data["done"] = (axes, here.reshape(spec.shape), {"units": "1", "long_name": "whether the point has been run"})
-    coords = {
-        axis.name: (axis.name, axis.coordinates, {"units": axis.unit, "long_name": axis.field}) for axis in spec.axes
+    described: dict[str, Any] = {
+        name: {"units": unit, "long_name": words} for name, (unit, words) in _DESCRIBED.items()
     }
+    if spec.dynamics.name == "flow":
+        described["hitting_time"]["units"] = "1"
+    if "result" in flat:
+        codes, counts = np.unique(flat["result"][here], return_counts=True)
+        ways = (f"{n} {Result(int(code)).message}" for code, n in zip(codes, counts, strict=True))
+        described["result"] = datasets.result_attributes("; ".join(ways))
+    if partial:
+        flat["done"] = here
+    axes, table = tuple(axis.name for axis in spec.axes), ("prompt", "output")
+    inner = {"log_policy": table, "params": ("feature",) if spec.template.has_features else table}
+    data = {
+        name: ((*axes, *inner.get(name, ())), array.reshape(*spec.shape, *array.shape[1:]), described[name])
+        for name, array in flat.items()
+    }
+    coords = {a.name: (a.name, a.coordinates, {"units": a.unit, "long_name": a.field}) for a in spec.axes}
     return xarray.Dataset(data, coords, _attributes(opened))
 
 
-def _chosen(spec: Spec, variables: Sequence[str] | None) -> tuple[str, ...]:
-    held = tuple(spec.observables or ())
+def _chosen(spec: Spec, variables: Sequence[str] | None) -> Sequence[str]:
     if isinstance(variables, str):
         raise ValueError(f"variables is {variables!r}; it must be a list of names, for instance [{variables!r}]")
     for i, name in enumerate(variables or ()):
-        if name not in held:
-            raise ValueError(f"variables[{i}] is {name!r:.80}; the store holds {', '.join(held)}")
-    return held if variables is None else tuple(variables)
+        if name not in spec.observables:
+            raise ValueError(f"variables[{i}] is {name!r:.80}; the store holds {', '.join(spec.observables)}")
+    return spec.observables if variables is None else variables
 
 
 def _attributes(store: Store) -> dict[str, Any]:
@@ -135,7 +134,7 @@ def _attributes(store: Store) -> dict[str, Any]:
         "dynamics": settings.pop("kind"),
         "settings": settings,
         "objective": table["objective"],
-        **store.provenance,
+        **store.made_by,
         "sweep": json.dumps(table),
         "fingerprint": store.spec.fingerprint,
     }

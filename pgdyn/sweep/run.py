@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import collections
+import dataclasses
 import errno
 import functools
 import os
 import time
 from collections.abc import Callable
+from typing import Any
 
 from pgdyn import validate
 from pgdyn.sweep import engine
@@ -81,8 +83,7 @@ def run_sweep(
     with opened:
         sweep = _Sweep(opened, progress)
         if sweep.todo and on_dask:
-            settings = {"address": cluster, "workers": workers, "worker_timeout": worker_timeout}
-            with connect(spec, opened.numbers, **settings) as compute:
+            with connect(spec, opened.made_by["numbers"], cluster, workers, worker_timeout) as compute:
                 sweep.finish(compute)
         elif sweep.todo:
             sweep.finish(functools.partial(_compute_here, spec))
@@ -99,18 +100,17 @@ class _Sweep:
     """The bookkeeping of one call, which begins with a look at every byte of the store."""
 
     def __init__(self, store: Store, progress: Callable[[Progress], None] | None):
-        self._spec, self._store, self._progress = store.spec, store, progress
-        self._done: set[int] = set()
-        self._damaged: set[int] = set()
-        self._computed: set[int] = set()
-        self._taken = 0
+        self._spec, self._store, self._tell = store.spec, store, progress
+        shards, points = self._spec.num_shards, self._spec.num_points
+        self._now = Progress("checking", 0, shards, 0, points, computed=0, seconds=0.0)
         self._begun: float | None = None
-        self._marks: list[tuple[float, int]] = []  # seconds and points after each shard computed
+        self._damaged: set[int] = set()
+        self._taken = self._computed = self._redone = 0  # shards
         self._first = 0  # shards that were being computed when the first was done: their time is that of compilation
+        self._compiled = (0.0, 0)  # seconds and points when those were done
         self._results: collections.Counter[int] = collections.Counter()
-        shards = range(self._spec.num_shards)
-        self.todo = collections.deque(shard for shard in shards if not self._is_done(shard, "checking"))
-        self._found = len(self._done)
+        self.todo = collections.deque(shard for shard in range(shards) if not self._is_done(shard))
+        self._found = self._now.shards_done
 
     def finish(self, compute: Callable[[Take], Computed]) -> None:
         """Computes until no shard is left, those included that other processes hold and do not finish.
@@ -120,23 +120,22 @@ class _Sweep:
                 for in words, or None. A shard to take may be missing for the moment; it asks again after a result.
         """
         self._begun = time.perf_counter()
-        self._report("running")
+        self._report(phase="running")
         while self.todo:
             for result in compute(self._take):
                 if isinstance(result, tuple):
                     self._keep(*result)
                 elif result is not None:
-                    self._report("running", result)
+                    self._report(waiting=result)
             if self.todo:
                 time.sleep(_POLL)  # other processes are making all that is left
-                self._report("running")
+                self._report()
         self._store.remove_leftovers()
 
     def summary(self) -> Summary:
         """What has been done."""
-        redone, computed = len(self._damaged & self._computed), len(self._computed)
-        shape = (self._spec.num_points, self._spec.num_shards)
-        return Summary(*shape, self._found, redone, computed, self._seconds(), dict(self._results))
+        now, counts = self._now, (self._found, self._redone, self._computed)
+        return Summary(now.points, now.shards, *counts, now.seconds, dict(self._results))
 
     def _take(self) -> int | None:
         """The next shard that no other process is making, claimed; None if there is none at the moment."""
@@ -144,7 +143,7 @@ class _Sweep:
             shard = self.todo.popleft()
             if not self._store.claim(shard):
                 self.todo.append(shard)
-            elif self._is_done(shard, "running"):
+            elif self._is_done(shard):
                 self._store.release(shard)  # another process finished it after it was looked at
             else:
                 self._taken += 1
@@ -158,41 +157,35 @@ class _Sweep:
         except OSError as error:
             reason = "the disk is full" if error.errno in _FULL else error.strerror or str(error)
             raise SweepStopped(
-                f"{self._store.path}: {reason}; {len(self._done)} of {self._spec.num_shards} shards are safe, "
+                f"{self._store.path}: {reason}; {self._now.shards_done} of {self._now.shards} shards are safe, "
                 f"shard {shard} was computed and could not be kept; the same command goes on from there"
             ) from error
         self._store.release(shard)
-        self._computed.add(shard)
-        self._marks.append((self._seconds(), self._points(self._computed)))
+        self._computed += 1
+        self._redone += shard in self._damaged
         self._results.update(arrays["result"].tolist())
-        self._done.add(shard)
-        self._report("running")
+        self._count(shard, computed=self._now.computed + len(self._spec.shard_points(shard)))
+        if self._computed == self._first:
+            self._compiled = (self._now.seconds, self._now.computed)
 
-    def _is_done(self, shard: int, phase: str) -> bool:
+    def _is_done(self, shard: int) -> bool:
         state = self._store.state(shard)
         if state == "damaged":
             self._damaged.add(shard)
         if state == "done":
-            self._done.add(shard)
-            self._report(phase)
+            self._count(shard)
         return state == "done"
 
-    def _points(self, shards: set[int]) -> int:
-        last = self._spec.num_shards - 1  # the one that may be shorter
-        whole = len(shards) - (last in shards)
-        return whole * len(self._spec.shard_points(0)) + (last in shards) * len(self._spec.shard_points(last))
+    def _count(self, shard: int, **changes: int) -> None:
+        points = self._now.points_done + len(self._spec.shard_points(shard))
+        self._report(shards_done=self._now.shards_done + 1, points_done=points, **changes)
 
-    def _seconds(self) -> float:
-        return 0.0 if self._begun is None else time.perf_counter() - self._begun
-
-    def _report(self, phase: str, waiting: str | None = None) -> None:
-        if self._progress is None:
-            return
-        seconds, pace = self._seconds(), 0.0
-        # The first results of all that was sent out at once took the time of compilation, too.
-        if len(self._marks) > self._first:
-            compiled, before = self._marks[self._first - 1]
-            pace = (self._marks[-1][1] - before) / (seconds - compiled)
-        counts = (len(self._done), self._spec.num_shards, self._points(self._done), self._spec.num_points)
-        here = self._marks[-1][1] if self._marks else 0
-        self._progress(Progress(phase, *counts, here, seconds, pace, waiting))
+    def _report(self, waiting: str | None = None, **changes: Any) -> None:
+        seconds = 0.0 if self._begun is None else time.perf_counter() - self._begun
+        self._now = dataclasses.replace(self._now, seconds=seconds, waiting=waiting, **changes)
+        if self._computed > self._first:
+            compiled, before = self._compiled
+            pace = (self._now.computed - before) / (seconds - compiled)
+            self._now = dataclasses.replace(self._now, pace=pace)
+        if self._tell is not None:
+            self._tell(self._now)

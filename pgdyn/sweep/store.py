@@ -32,10 +32,9 @@ import filelock
 import numpy as np
 
 from pgdyn.io import atomic, provenance
-from pgdyn.sweep import description, engine
+from pgdyn.sweep import engine
 from pgdyn.sweep.spec import Spec, digest
 
-State = Literal["done", "missing", "damaged"]
 _MANIFEST = "checksums.json"
 _ROOT = "root"  # the name of the lock on all but the shards
 _DISCARDED = ".discarded-"
@@ -62,11 +61,8 @@ class Store:
     """
 
     def __init__(self, path: pathlib.Path, spec: Spec, made_by: Mapping[str, Any]):
-        self.path = path
-        self.spec = spec
-        self.provenance = dict(made_by)
-        self.numbers = self.provenance["numbers"]
-        origin = digest({"sweep": spec.fingerprint, "numbers": self.numbers})
+        self.path, self.spec, self.made_by = path, spec, dict(made_by)
+        origin = digest({"sweep": spec.fingerprint, "numbers": self.made_by["numbers"]})
         self._names = [f"{i:05d}-{digest([origin, i])[:40]}" for i in range(spec.num_shards)]
         self._claims: dict[int | str, filelock.BaseFileLock] = {}
 
@@ -87,7 +83,7 @@ class Store:
             raise ValueError(f"{path} is a file; a store is a folder")
         try:
             store.path.mkdir(parents=True, exist_ok=True)
-            for name in sorted(entry.name for entry in store.path.iterdir()):
+            for name in sorted(os.listdir(store.path)):
                 if name not in _OURS and not name.startswith(_DISCARDED) and not atomic.is_leftover(name):
                     raise ValueError(f"{path} holds {name}, which no sweep has written; choose another folder")
             (store.path / ".locks").mkdir(exist_ok=True)
@@ -97,7 +93,7 @@ class Store:
         try:
             if overwrite:
                 store._discard()
-            store._adopt_root()
+            store._adopt()
             for folder in (store.path, store.path / "shards"):
                 for left in (*folder.glob(f"{_DISCARDED}*"), *atomic.leftovers(folder / "zarr.json")):
                     atomic.remove(left)
@@ -117,25 +113,21 @@ class Store:
         path = pathlib.Path(path)
         if not path.exists():
             raise FileNotFoundError(f"{path}: there is no such store")
-        try:
-            root = description.read(path)
-        except description.Damaged as error:
-            raise ValueError(f"{error}; the sweep's own command writes it anew and keeps the shards") from None
-        if root is None:
+        root = _description(path)
+        if root == "missing":
             raise ValueError(f"{path} is not the store of a sweep")
+        if isinstance(root, str):
+            words = "is damaged, or not of a sweep; the sweep's own command writes it anew and keeps the shards"
+            raise ValueError(f"{path}/zarr.json {words}")
         try:
             spec = Spec.from_table(root["spec"])
         except (ValueError, TypeError) as error:
-            raise description.other_version(path, root["made_by"], str(error)) from None
+            raise _other_version(path, root["made_by"], str(error)) from None
         return cls(path, spec, root["made_by"])
 
-    def folder(self, shard: int) -> pathlib.Path:
-        """Where a shard lies once it is done."""
-        return self.path / "shards" / self._names[shard]
-
-    def state(self, shard: int) -> State:
+    def state(self, shard: int) -> Literal["done", "missing", "damaged"]:
         """Whether a shard is there and whole, every byte of it checked."""
-        folder = self.folder(shard)
+        folder = self._folder(shard)
         try:
             stored = (folder / _MANIFEST).read_bytes()
             return "done" if stored == self._manifest(shard, folder) else "damaged"
@@ -144,7 +136,7 @@ class Store:
 
     def count(self) -> int:
         """How many shards have been written, damaged ones among them."""
-        return sum(os.path.lexists(self.folder(shard)) for shard in range(self.spec.num_shards))
+        return sum(os.path.lexists(self._folder(shard)) for shard in range(self.spec.num_shards))
 
     def read(self, shard: int) -> dict[str, np.ndarray]:
         """A shard's arrays, in memory.
@@ -152,12 +144,12 @@ class Store:
         Raises:
             ValueError: if it is missing or damaged.
         """
-        import zarr.storage
+        import zarr
 
         if (state := self.state(shard)) != "done":
             raise ValueError(f"{self.path}: shard {shard} is {state}; the sweep's own command makes it again")
-        group = zarr.open_group(self.folder(shard), mode="r")
-        return {name: np.asarray(group[name][...]) for name in self.spec.observables or ()}  # pyright: ignore
+        group: Any = zarr.open_group(self._folder(shard), mode="r")
+        return {name: np.asarray(group[name][...]) for name in self.spec.observables}
 
     def write(self, shard: int, arrays: Mapping[str, np.ndarray]) -> None:
         """Writes a shard whole or not at all, in place of whatever is there under its name.
@@ -167,14 +159,13 @@ class Store:
         """
         import zarr.storage
 
-        folder = self.folder(shard)
+        folder = self._folder(shard)
         if folder.is_symlink():
             folder.unlink()
         with atomic.whole_folder(folder, overwrite=True) as partial:
-            first = self.spec.shard_points(shard).start
             files: dict[str, Any] = {}
-            memory = zarr.storage.MemoryStore(files)
-            group = zarr.create_group(memory, zarr_format=3, attributes={"shard": shard, "first_point": first})
+            described = {"shard": shard, "first_point": self.spec.shard_points(shard).start}
+            group = zarr.create_group(zarr.storage.MemoryStore(files), zarr_format=3, attributes=described)
             for name, array in arrays.items():
                 # One uncompressed chunk: the bytes depend on no library's version, and the numbers hardly compress.
                 options: dict[str, Any] = {"compressors": None, "config": {"write_empty_chunks": True}}
@@ -188,9 +179,17 @@ class Store:
         Raises:
             OSError: if the lock cannot be written.
         """
-        if (lock := _locked(self.path / ".locks" / str(shard), wait)) is not None:
-            self._claims[shard] = lock
-        return lock is not None
+        # Not one lock for each thread: whichever thread ends a sweep gives up what all of them hold.
+        lock = filelock.FileLock(self.path / ".locks" / str(shard), thread_local=False, fallback_to_soft=False)
+        try:
+            lock.acquire(blocking=wait)
+        except filelock.Timeout:
+            return False
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+        self._claims[shard] = lock
+        return True
 
     def release(self, shard: int | str) -> None:
         """Lets others have the shard."""
@@ -200,13 +199,13 @@ class Store:
     def being_made(self) -> list[int]:
         """The shards that are claimed at this moment, here or elsewhere, as far as this process may tell."""
         found = []
-        for path in (self.path / ".locks").glob("[0-9]*"):
+        for shard in sorted(int(path.name) for path in (self.path / ".locks").glob("[0-9]*")):
             with contextlib.suppress(OSError):
-                if (lock := _locked(path)) is None:
-                    found.append(int(path.name))
-                else:
-                    lock.release(force=True)
-        return sorted(found)
+                if not self.claim(shard):
+                    found.append(shard)
+                    continue
+                self.release(shard)
+        return found
 
     def remove_leftovers(self) -> None:
         """Removes what processes have left of shards that they were killed at."""
@@ -217,16 +216,15 @@ class Store:
                 atomic.remove(entry)
                 self.release(int(number))
 
-    def close(self) -> None:
-        """Gives up all claims."""
-        for shard in list(self._claims):
-            self.release(shard)
-
     def __enter__(self) -> Store:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.close()
+        for shard in list(self._claims):
+            self.release(shard)
+
+    def _folder(self, shard: int) -> pathlib.Path:
+        return self.path / "shards" / self._names[shard]
 
     def _manifest(self, shard: int, folder: pathlib.Path) -> bytes:
         files = {}
@@ -235,32 +233,27 @@ class Store:
                 files[entry.relative_to(folder).as_posix()] = hashlib.sha256(entry.read_bytes()).hexdigest()
         return (json.dumps({"shard": self._names[shard], "sha256": files}, indent=1) + "\n").encode()
 
-    def _adopt_root(self) -> None:
-        """Writes the root's description, or checks that it is this sweep's."""
-        shards, state = self.path / "shards", "missing"
-        try:
-            root = description.read(self.path)
-        except description.Damaged:
-            root, state = None, "damaged"
+    def _adopt(self) -> None:
+        """Writes the description, or checks that it is this sweep's."""
+        root, shards = _description(self.path), self.path / "shards"
+        here = {"spec": self.spec.to_table(), "fingerprint": self.spec.fingerprint, "made_by": self.made_by}
         advice = "choose another --out or replace it with --overwrite"
-        if root is None:
+        if isinstance(root, str):
             present = {entry.name for entry in shards.iterdir()} if shards.is_dir() else set()
             for name in sorted(present - {"zarr.json", *self._names}):
                 if not atomic.is_leftover(name):
                     raise ValueError(
-                        f"{self.path}/zarr.json is {state} and the shard {name} is not of this spec; {advice}"
+                        f"{self.path}/zarr.json is {root} and the shard {name} is not of this spec; {advice}"
                     )
         elif root["fingerprint"] != self.spec.fingerprint:
-            change = description.first_difference(root["spec"], self.spec.to_table()) or "it differs"
+            change = _difference(root["spec"], here["spec"]) or "it differs"
             raise ValueError(f"{self.path} was made by another spec: {change}; {advice}")
-        elif root["made_by"]["numbers"] != self.numbers:
-            change = description.first_difference(root["made_by"]["numbers"], self.numbers)
+        elif (change := _difference(root["made_by"]["numbers"], self.made_by["numbers"])) is not None:
             raise ValueError(f"{self.path} was made by other versions, whose last digits differ: {change}; {advice}")
         shards.mkdir(exist_ok=True)
-        description.write_group(shards, {})
-        if root is None:
-            table, fingerprint = self.spec.to_table(), self.spec.fingerprint
-            description.write(self.path, {"spec": table, "fingerprint": fingerprint, "made_by": self.provenance})
+        _write_group(shards, {})
+        if isinstance(root, str):
+            _write_group(self.path, {"pgdyn_sweep": here, "sha256": digest(here)})
 
     def _discard(self) -> None:
         if self.being_made():
@@ -271,15 +264,61 @@ class Store:
             (self.path / "shards").rename(self.path / f"{_DISCARDED}{uuid.uuid4().hex}")
 
 
-def _locked(path: pathlib.Path, wait: bool = False) -> filelock.BaseFileLock | None:
-    """The lock of a file, taken; None where it is held elsewhere."""
-    # Not one lock for each thread: whichever thread ends a sweep gives up what all of them hold.
-    lock = filelock.FileLock(path, thread_local=False, fallback_to_soft=False)
+def _description(path: pathlib.Path) -> dict[str, Any] | Literal["missing", "damaged"]:
+    """What the attributes of a store say; a ValueError if another version of pgdyn has written them."""
     try:
-        lock.acquire(blocking=wait)
-    except filelock.Timeout:
-        return None
-    except OSError as error:
-        if error.errno not in _NO_LOCKS:
-            raise
-    return lock
+        attributes = json.loads((path / "zarr.json").read_bytes())["attributes"]
+        root = attributes["pgdyn_sweep"]
+        if digest(root) != attributes["sha256"]:
+            return "damaged"
+    except (FileNotFoundError, NotADirectoryError):
+        return "missing"
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return "damaged"
+    root = root if isinstance(root, dict) else {}
+    for key, kind in (("spec", dict), ("fingerprint", str), ("made_by", dict)):
+        if not isinstance(root.get(key), kind):
+            raise _other_version(path, root.get("made_by"), f"its description has no {key}")
+    if "numbers" not in root["made_by"]:
+        raise _other_version(path, root["made_by"], "its description has no made_by.numbers")
+    return root
+
+
+def _write_group(folder: pathlib.Path, attributes: Mapping[str, Any]) -> None:
+    """Makes `folder` a zarr group with these attributes, unless it is one already."""
+    data = json.dumps({"attributes": attributes, "zarr_format": 3, "node_type": "group"}, indent=2).encode()
+    with contextlib.suppress(OSError):
+        if (folder / "zarr.json").read_bytes() == data:
+            return
+    atomic.write_file(folder / "zarr.json", data)
+
+
+def _other_version(path: pathlib.Path, made_by: Any, reason: str) -> ValueError:
+    version = made_by.get("pgdyn_version", "unknown") if isinstance(made_by, dict) else "unknown"
+    return ValueError(
+        f"{path} was written by another version of pgdyn ({version}), which this one cannot read: {reason}"
+    )
+
+
+def _difference(there: Any, here: Any, place: str = "") -> str | None:
+    """The first entry in which two plain values differ, in words; None where there is none but in the titles.
+
+    Example:
+        >>> _difference({"dynamics": {"steps": 50}}, {"dynamics": {"steps": 60}})
+        'dynamics.steps is 50 there and 60 here'
+    """
+    if isinstance(there, list) and isinstance(here, list):
+        if len(there) != len(here):
+            return f"{place} has {len(there)} entries there and {len(here)} here"
+        there, here = ({f"[{i}]": entry for i, entry in enumerate(entries)} for entries in (there, here))
+    if not isinstance(there, Mapping) or not isinstance(here, Mapping):
+        return None if there == here else f"{place} is {there!r:.60} there and {here!r:.60} here"
+    for key in dict.fromkeys([*there, *here]):
+        if not place and key in ("name", "description"):
+            continue
+        inner = f"{place}.{key}".replace(".[", "[").removeprefix(".")
+        if key not in there or key not in here:
+            return f"{inner} is given {'here but not there' if key in here else 'there but not here'}"
+        if (found := _difference(there[key], here[key], inner)) is not None:
+            return found
+    return None
