@@ -23,12 +23,7 @@ _NUMBERS = 2**24  # of the problems that are made at once, to see whether they c
 
 
 def read(entries: Any) -> list[Axis]:
-    """The axes of a spec's [[axes]] tables.
-
-    Example:
-        >>> [axis.name for axis in read([{"kind": "seeds", "count": 3}])]
-        ['seed']
-    """
+    """The axes of a spec's [[axes]] tables."""
     if not isinstance(entries, list) or not all(isinstance(entry, Mapping) for entry in entries):
         raise ValueError("axes must be a list of tables, each written under [[axes]]")
     axes = []
@@ -40,28 +35,29 @@ def read(entries: Any) -> list[Axis]:
 
 def require(axes: Any, template: Template, dynamics: Dynamics, reserved: Sequence[str]) -> None:
     """Raises unless every axis has a name and sets something of its own that the problem or the dynamics has."""
-    if isinstance(axes, Axis) or not isinstance(axes, Sequence) or not all(isinstance(axis, Axis) for axis in axes):
+    if not isinstance(axes, Sequence) or not all(isinstance(axis, Axis) for axis in axes):
         raise ValueError(validate.refusal("axes", (), axes, "it must be a list of axes"))
     if not axes:
         raise ValueError("axes is empty; a sweep needs at least one axis")
-    taken: dict[str, Any] = {}
+    names: dict[str, tuple[int, str]] = {}
+    taken: dict[str, Any] = {}  # field -> the entries that axes set
     for i, axis in enumerate(axes):
         with _within(i, axis.field):
             if axis.name in (*reserved, *_DIMENSIONS):
                 raise ValueError(f"the name {axis.name!r} is that of an observable or another dimension")
-            for j, other in enumerate(axes[:i]):
-                if axis.name == other.name and axis.field != other.field:
-                    raise ValueError(f"axes[{j}] has the name {axis.name!r} too")
+            j, field = names.setdefault(axis.name, (i, axis.field))
+            if field != axis.field:
+                raise ValueError(f"axes[{j}] has the name {axis.name!r} too")
             entries, before = _entries(axis, template, dynamics), taken.get(axis.base, False)
             if np.any(before & entries):
                 first = next(other for other in axes if other.base == axis.base)
                 raise ValueError(f"another axis ({first.field}) sets this already")
-        taken[axis.base] = before | entries
+            taken[axis.base] = before | entries
     if "initial_policy" in taken and "initial_params" in taken:
         raise ValueError("one axis sets initial_policy and another initial_params; each of them sets the start")
     if template.draws and "seed" not in taken:
         raise ValueError(f"problem: {next(iter(template.draws))} is random, so an axis of seeds is needed")
-    _require_policies([axis for axis in axes if axis.base == "initial_policy" and axis.index is not None], template)
+    _require_room([axis for axis in axes if axis.base == "initial_policy" and axis.index is not None], template)
     along = [axis for axis in axes if axis.of_problem]
     most = max(1, _NUMBERS // math.prod(template.sizes.values()))
     for i, axis in enumerate(axes):
@@ -81,8 +77,8 @@ def _entries(axis: Axis, template: Template, dynamics: Dynamics) -> np.ndarray:
     """Which entries of its field an axis sets: a truth value for each, a single one for a number."""
     if axis.field == "seed" and dynamics.name != "ascend_sampled" and not template.draws:
         raise ValueError(f"no field takes a seed: the problem is not random and {dynamics.name} draws no samples")
-    name = axis.base.removeprefix("dynamics.")
-    if name != axis.base and not hasattr(dynamics, name):
+    kind, _, name = axis.base.partition(".")
+    if kind == "dynamics" and not hasattr(dynamics, name):
         raise ValueError(f"no field takes this: {dynamics.name} has no {name}")
     if FIELDS[axis.base][1] != "array":
         return np.asarray(True)
@@ -102,15 +98,12 @@ def _entries(axis: Axis, template: Template, dynamics: Dynamics) -> np.ndarray:
     return entries
 
 
-def _require_policies(axes: Sequence[Axis], template: Template) -> None:
-    """Raises unless the probabilities that axes set are positive and leave something for the others."""
+def _require_room(axes: Sequence[Axis], template: Template) -> None:
+    """Raises unless the probabilities that axes set always leave something for the others."""
     if not axes:
         return
     largest = np.zeros(template.given_shape("initial_policy"))
     for axis in axes:
-        with tables.within(axis.field):
-            good = (axis.values > 0) & (axis.values < 1)
-            validate.require("values", axis.values, good, "a probability lies between 0 and 1")
         largest[axis.index] = axis.values.max(axis=0)
     if (largest > 0).all(-1).any():
         raise ValueError("axes set every entry of initial_policy, so that none is left to make the sum 1")

@@ -49,6 +49,8 @@ class Axis:
 
     Attributes:
         field: what the axis sets, for instance "proxy_reward[1]".
+        base: the field without its index.
+        index: the entries that the axis sets, or None for the whole field.
         values: [n], or [n, ...] where every value is a whole array of the field.
         name: the dimension's name; the field where none is given.
         unit: its unit.
@@ -65,6 +67,8 @@ class Axis:
     """
 
     field: str
+    base: str
+    index: Index | None
     values: np.ndarray
     name: str
     unit: str
@@ -103,8 +107,7 @@ class Axis:
 
         For the field "seed" they are whole numbers up to 2^63 - 1.
         """
-        if validate.is_traced(values):
-            raise ValueError("values are traced; the values of an axis must be concrete")
+        validate.require_known("an axis", values)
         seeds = values.tolist() if isinstance(values, np.ndarray) else values
         if field == "seed" and isinstance(seeds, list | tuple):
             checked = [validate.count(f"values[{i}]", seed, minimum=0) for i, seed in enumerate(seeds)]
@@ -128,16 +131,6 @@ class Axis:
             raise ValueError(validate.refusal("first", (), first, f"count is {number} and seeds end at 2^63 - 1"))
         start = validate.count("first", first, minimum=0)
         return _axis("seed", np.arange(start, start + number, dtype=np.int64), name, None)
-
-    @property
-    def base(self) -> str:
-        """The field without its index."""
-        return parse(self.field)[0]
-
-    @property
-    def index(self) -> Index | None:
-        """The entries that the axis sets, or None for the whole field."""
-        return parse(self.field)[1]
 
     @property
     def of_problem(self) -> bool:
@@ -268,8 +261,8 @@ def _axis(field: str, values: np.ndarray, name: Any, unit: Any, labels: Any = No
             raise ValueError(f"the value {found[counts > 1][0]:g} is listed twice")
         if labels is not None:
             raise ValueError("labels go with values that are arrays; numbers are their own coordinates")
-    coordinates = None if labels is None else _labels(labels, len(values))
-    return Axis(field, values, field if name is None else name, own_unit if unit is None else unit, coordinates)
+    named = (field if name is None else name, own_unit if unit is None else unit)
+    return Axis(field, base, index, values, *named, None if labels is None else _labels(labels, len(values)))
 
 
 def _labels(labels: Any, size: int) -> np.ndarray:
@@ -277,10 +270,11 @@ def _labels(labels: Any, size: int) -> np.ndarray:
         raise ValueError(validate.refusal("labels", (), labels, "it must be a list of names or numbers"))
     if len(labels) != size:
         raise ValueError(f"labels has {len(labels)} entries but values {size}")
-    names = all(isinstance(label, str) for label in labels)
-    array = np.asarray(labels) if names else validate.as_floats("labels", labels)
+    if len({isinstance(label, str) for label in labels}) > 1:
+        raise ValueError("labels must be all names or all numbers")
+    array = np.asarray(labels) if isinstance(labels[0], str) else validate.as_floats("labels", labels)
     if array.ndim > 1 or len(np.unique(array)) < size:
-        raise ValueError("labels must be all names or all numbers, none of them twice")
-    if not names:
+        raise ValueError("labels must be names or numbers, none of them twice")
+    if array.dtype.kind == "f":
         validate.require_finite("labels", array)
     return array

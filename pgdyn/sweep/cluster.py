@@ -5,20 +5,24 @@ so that workers need no common file system. Dask gives the shards of a worker th
 a worker that is deaf are sent out again here. No wait is without a time limit: without workers, or a sign of life of
 one, a sweep stops after `worker_timeout` seconds. Workers that the user started keep compiled programs where their own
 `JAX_COMPILATION_CACHE_DIR` says.
+
+A worker that is stopped, or cut off while its connections stay open, is in the scheduler's list for minutes, and the
+shards that it holds with it. It is deaf from then on: its heartbeats end at once, so they are what counts.
 """
 
 from __future__ import annotations
 
 import asyncio
 import collections
-import concurrent.futures
 import contextlib
 import functools
 import json
 import logging
+import math
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
 from typing import Any, TypeAlias
 
 from pgdyn import validate
@@ -27,15 +31,17 @@ from pgdyn.sweep.engine import Arrays
 from pgdyn.sweep.local_cluster import local_cluster
 from pgdyn.sweep.progress import SweepStopped
 from pgdyn.sweep.spec import Spec
-from pgdyn.sweep.workers import Workers
 
 Take: TypeAlias = Callable[[], int | None]  # gives the number of a shard to compute, or None
-Computed: TypeAlias = Iterator[tuple[int, Arrays] | str | None]  # a shard and its arrays, what is waited for, or None
+Computed: TypeAlias = Iterator[tuple[int, Arrays] | str]  # a shard and its arrays, or what is waited for
 
 _CONNECT = "10s"
 _AHEAD = 2  # shards given to each worker at once, so that it need not wait for the next
 _RETRIES = 3  # times that a shard is sent out again after Dask has given it up, each after several lost workers
-_LOOK = 0.1  # seconds between looks at the cluster
+_WAIT = 0.1  # seconds to wait for a shard at a time
+_LOOK = 0.5  # seconds between looks at the scheduler's list of workers
+_ANSWER = 2.0  # seconds that the scheduler may take to answer
+_SILENT = 1.0  # seconds without workers that nothing is said of
 _BEAT = 15.0  # seconds between heartbeats that mean nothing: a worker that imports its libraries gives none
 _LOGGERS = ("distributed", "distributed.client", "tornado.application", "asyncio")
 _LOST = "the scheduler was lost; the same command goes on from there"
@@ -92,8 +98,8 @@ def _compute(client: Any, table: str, numbers: dict[str, Any], limit: float, tak
             after another, or a worker fails.
         ValueError: if a worker's versions are not those of the store, or it refuses the problem.
     """
-    sent: dict[concurrent.futures.Future[Arrays], tuple[Any, int]] = {}  # its arrays -> the task, the shard
-    again: list[int] = []  # shards that Dask has given up because workers were lost, or that only deaf workers hold
+    sent: dict[Future[Arrays], tuple[Any, int]] = {}  # its arrays -> Dask's task, the shard
+    again: list[int] = []  # shards that Dask has given up, or that only deaf workers hold
     losses: collections.Counter[int] = collections.Counter()
     workers, checked, silence = Workers(client), time.monotonic(), max(limit, _BEAT)
     try:
@@ -104,18 +110,17 @@ def _compute(client: Any, table: str, numbers: dict[str, Any], limit: float, tak
             while len(sent) < room and (shard := again.pop() if again else take()) is not None:
                 # Left alone, Dask would choose a deaf worker, which has so little to do.
                 task = client.submit(_task, table, shard, numbers, workers=heard if some_are_deaf else None, pure=False)
-                sent[asyncio.run_coroutine_threadsafe(_fetched(task), client.loop.asyncio_loop)] = (task, shard)
+                # Awaited in the client's loop, where a worker that does not send its arrays holds up no one.
+                sent[asyncio.run_coroutine_threadsafe(_fetch(task), client.loop.asyncio_loop)] = task, shard
             if not sent:
                 return
             if some_are_deaf and time.monotonic() - checked > silence:
                 checked = time.monotonic()
                 # Nobody works on these, or their arrays are on their way from a worker that does not send them.
-                lost = _forsaken(
-                    client, [task for arrays, (task, _) in sent.items() if not arrays.done()], workers, heard
-                )
-                for arrays in [arrays for arrays, (task, _) in sent.items() if task in lost]:
-                    again.append(sent.pop(arrays)[1])
-            arrived, _ = concurrent.futures.wait(sent, _LOOK, concurrent.futures.FIRST_COMPLETED)
+                tasks = {task: future for future, (task, _) in sent.items() if not future.done()}
+                for task in _forsaken(client, [*tasks], workers, heard):
+                    again.append(sent.pop(tasks[task])[1])
+            arrived, _ = wait(sent, _WAIT, FIRST_COMPLETED)
             for future in arrived:
                 shard = sent.pop(future)[1]
                 if (arrays := _arrays(future, shard)) is not None:
@@ -128,16 +133,66 @@ def _compute(client: Any, table: str, numbers: dict[str, Any], limit: float, tak
                         f"shard {shard} was lost with every worker that had it, {losses[shard]} rounds long; "
                         "memory may be short, so try a smaller shard_size in a new store"
                     )
-            if not arrived:
-                yield _waiting(workers.alone, silence if workers.listed else limit, workers.listed)
+            patience = silence if workers.listed else limit
+            if not arrived and (words := _waiting(workers.alone, patience, workers.listed)):
+                yield words
     finally:
         with contextlib.suppress(Exception):
             client.cancel([task for task, _ in sent.values()])
 
 
-async def _fetched(task: Any) -> Arrays:
-    """The arrays of a Dask future, awaited in the client's loop: a worker that does not send them holds up no one."""
+async def _fetch(task: Any) -> Arrays:
     return await task
+
+
+class Workers:
+    """The workers of a client's scheduler, and which of them give signs of life.
+
+    The scheduler's clock need not be this process's: a worker is heard when the time of its last heartbeat changes.
+    """
+
+    def __init__(self, client: Any):
+        self._client, self._looked = client, -math.inf
+        self._beats: dict[str, tuple[Any, float]] = {}  # address -> its last heartbeat, and when it was new
+        self._sign = time.monotonic()  # when workers were first missed, or one was last heard
+
+    @property
+    def listed(self) -> int:
+        """How many workers the scheduler has; 0 where it does not answer."""
+        return len(self._beats)
+
+    @property
+    def alone(self) -> float:
+        """Seconds without workers, or since one of those that are listed was heard."""
+        return time.monotonic() - self._sign
+
+    def look(self) -> int:
+        """Looks at the scheduler's list, if the last look is not too recent; gives how many there are."""
+        now, before = time.monotonic(), self._beats
+        if now - self._looked < _LOOK:
+            return self.listed
+        self._looked = now
+        try:
+            identity = self._client.sync(self._client.scheduler.identity, n_workers=-1, callback_timeout=_ANSWER)
+            found = {address: (worker["last_seen"], now) for address, worker in identity["workers"].items()}
+        except TimeoutError:
+            found = {}
+        same = {address for address, (beat, _) in found.items() if address in before and before[address][0] == beat}
+        self._beats = {address: before[address] if address in same else new for address, new in found.items()}
+        if same != {*found} or before and not found:
+            self._sign = now
+        return self.listed
+
+    def heard(self, limit: float) -> list[str]:
+        """The addresses of those that have been heard in the last `limit` seconds."""
+        now = time.monotonic()
+        return [address for address, (_, when) in self._beats.items() if now - when <= limit]
+
+    def holding(self, addresses: list[str]) -> set[str]:
+        """The keys of the tasks that workers are at."""
+        arguments = {"workers": addresses, "callback_timeout": _ANSWER}
+        held = self._client.sync(self._client.scheduler.processing, **arguments) if addresses else {}
+        return {key for keys in held.values() for key in keys}
 
 
 def _heard(workers: Workers, limit: float) -> list[str]:
@@ -149,11 +204,11 @@ def _heard(workers: Workers, limit: float) -> list[str]:
     return workers.heard(limit)
 
 
-def _forsaken(client: Any, futures: list[Any], workers: Workers, heard: list[str]) -> list[Any]:
+def _forsaken(client: Any, tasks: list[Any], workers: Workers, heard: list[str]) -> list[Any]:
     """Those that no worker with signs of life is at, cancelled."""
     with contextlib.suppress(Exception):  # a connection that is lost is told by the next look
         held = workers.holding(heard)
-        lost = [future for future in futures if future.key not in held]
+        lost = [task for task in tasks if task.key not in held]
         client.cancel(lost)
         return lost
     return []
@@ -164,12 +219,12 @@ def _waiting(alone: float, limit: float, listed: int) -> str | None:
     having = "heard nothing from its workers" if listed else "had no workers"
     if alone > limit:
         raise SweepStopped(f"the cluster has {having} for {limit:g} seconds; the same command goes on from there")
-    if alone < (_BEAT if listed else 10 * _LOOK):
+    if alone < (_BEAT if listed else _SILENT):
         return None
     return f"the cluster has {having} for {alone:.0f} s; the sweep stops after {limit:g} s"
 
 
-def _arrays(fetched: concurrent.futures.Future[Arrays], shard: int) -> Arrays | None:
+def _arrays(fetched: Future[Arrays], shard: int) -> Arrays | None:
     """The arrays of a shard; None if Dask has given it up because workers were lost."""
     from distributed import KilledWorker
 
@@ -179,7 +234,7 @@ def _arrays(fetched: concurrent.futures.Future[Arrays], shard: int) -> Arrays | 
         return None
     except ValueError:
         raise
-    except (concurrent.futures.CancelledError, OSError):
+    except (CancelledError, OSError):
         raise SweepStopped(_LOST) from None
     except Exception as error:
         raise SweepStopped(f"shard {shard} failed on a worker: {type(error).__name__}: {error}") from error

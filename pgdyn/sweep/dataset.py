@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pgdyn.io import provenance
 from pgdyn.solution import Result
 from pgdyn.sweep.spec import Spec
 from pgdyn.sweep.store import Store
@@ -83,29 +84,24 @@ def open_sweep(
             f"{store} holds {len(done)} of {spec.num_shards} shards{damaged}; run its sweep again to complete it, "
             "or open it with partial=True"
         )
+    here = np.isin(np.arange(spec.num_points) // spec.shard_size, done)
+    parts = [opened.read(shard) for shard in done]
     flat: dict[str, np.ndarray] = {}
-    here = np.zeros(spec.num_points, bool)
-    for shard in done:
-        points, arrays = spec.shard_points(shard), opened.read(shard)
-        part = slice(points.start, points.stop)
-        here[part] = True
-        for name in names:
-            array = arrays[name]
-            if name not in flat:
-                missing = np.nan if array.dtype.kind == "f" else -1
-                flat[name] = np.full((spec.num_points, *array.shape[1:]), missing, array.dtype)
-            flat[name][part] = array
+    for name in names if parts else ():
+        array = np.concatenate([part[name] for part in parts])
+        missing = np.nan if array.dtype.kind == "f" else -1
+        flat[name] = np.full((spec.num_points, *array.shape[1:]), missing, array.dtype)
+        flat[name][here] = array
+    if partial:
+        flat["done"] = here
     described: dict[str, Any] = {
         name: {"units": unit, "long_name": words} for name, (unit, words) in _DESCRIBED.items()
     }
     if spec.dynamics.name == "flow":
         described["hitting_time"]["units"] = "1"
-    if "result" in flat:
-        codes, counts = np.unique(flat["result"][here], return_counts=True)
-        ways = (f"{n} {Result(int(code)).message}" for code, n in zip(codes, counts, strict=True))
-        described["result"] = datasets.result_attributes("; ".join(ways))
-    if partial:
-        flat["done"] = here
+    codes, counts = np.unique(flat["result"][here] if "result" in flat else (), return_counts=True)
+    ways = (f"{n} {Result(int(code)).message}" for code, n in zip(codes, counts, strict=True))
+    described["result"] = datasets.result_attributes("; ".join(ways))
     axes, table = tuple(axis.name for axis in spec.axes), ("prompt", "output")
     inner = {"log_policy": table, "params": ("feature",) if spec.template.has_features else table}
     data = {
@@ -126,15 +122,7 @@ def _chosen(spec: Spec, variables: Sequence[str] | None) -> Sequence[str]:
 
 
 def _attributes(store: Store) -> dict[str, Any]:
-    table = store.spec.to_table()
-    settings = dict(table["dynamics"])
-    titles = {"title": store.spec.name, "description": store.spec.description}
-    return {
-        **{key: value for key, value in titles.items() if value is not None},
-        "dynamics": settings.pop("kind"),
-        "settings": settings,
-        "objective": table["objective"],
-        **store.made_by,
-        "sweep": json.dumps(table),
-        "fingerprint": store.spec.fingerprint,
-    }
+    spec, table = store.spec, store.spec.to_table()
+    described = {"title": spec.name, "description": spec.description, "sweep": json.dumps(table)}
+    made_by = {"dynamics": table["dynamics"].pop("kind"), "settings": table["dynamics"], **store.made_by}
+    return provenance.plain({**described, **made_by, "objective": table["objective"], "fingerprint": spec.fingerprint})

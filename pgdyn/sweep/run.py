@@ -117,7 +117,7 @@ class _Sweep:
 
         Args:
             compute: yields (shard, arrays) for every shard that it takes, in any order, and now and then what it waits
-                for in words, or None. A shard to take may be missing for the moment; it asks again after a result.
+                for in words. A shard to take may be missing for the moment; it asks again after a result.
         """
         self._begun = time.perf_counter()
         self._report(phase="running")
@@ -125,7 +125,7 @@ class _Sweep:
             for result in compute(self._take):
                 if isinstance(result, tuple):
                     self._keep(*result)
-                elif result is not None:
+                else:
                     self._report(waiting=result)
             if self.todo:
                 time.sleep(_POLL)  # other processes are making all that is left

@@ -110,13 +110,17 @@ class Spec:
         for key in ("name", "description"):
             if not isinstance(getattr(self, key), str | None):
                 raise ValueError(validate.refusal(key, (), getattr(self, key), "it must be a string"))
-        self._keep(dynamics=dynamics.plain(self.dynamics), objective=_objective(self.objective, self.dynamics))
-        self._keep(problem=_template(self.problem))
-        addressing.require(self.axes, self.template, self.dynamics, reserved=OBSERVABLES)
-        self._keep(axes=tuple(self.axes), observables=self._observables(), shard_size=self._shard_size())
-
-    def _keep(self, **values: Any) -> None:
-        for name, value in values.items():
+        template, settings = _template(self.problem), dynamics.plain(self.dynamics)
+        addressing.require(self.axes, template, settings, reserved=OBSERVABLES)
+        kept = {
+            "problem": template,
+            "axes": tuple(self.axes),
+            "dynamics": settings,
+            "objective": _objective(self.objective, self.dynamics),
+            "observables": self._observables(),
+            "shard_size": self._shard_size(math.prod(template.sizes.values())),
+        }
+        for name, value in kept.items():
             object.__setattr__(self, name, value)
 
     @property
@@ -199,9 +203,9 @@ class Spec:
             raise ValueError("observables names hitting_time, but the dynamics has no target")
         return tuple(name for name in OBSERVABLES if name in self.observables or name == "result")
 
-    def _shard_size(self) -> int:
+    def _shard_size(self, numbers: int) -> int:
         if isinstance(self.dynamics, Flow):
-            bounds, each, floor = _FLOW_NUMBERS, math.prod(self.template.sizes.values()), 1
+            bounds, each, floor = _FLOW_NUMBERS, numbers, 1
         else:
             bounds, each, floor = _ASCENT_UPDATES, self.dynamics.steps, _LEAST_ASCENTS
         least, most = (max(floor, bound // each) for bound in bounds)
@@ -209,10 +213,8 @@ class Spec:
         if self.shard_size is not None:
             size = validate.count("shard_size", self.shard_size, minimum=1)
         size = min(size, self.num_points)
-        if -(-self.num_points // size) > _MOST_SHARDS:
-            raise ValueError(
-                f"{self.num_points} points in shards of {size} make more than {_MOST_SHARDS} shards; raise shard_size"
-            )
+        if (shards := -(-self.num_points // size)) > _MOST_SHARDS:
+            raise ValueError(f"{shards} shards of {size} points are more than {_MOST_SHARDS}; raise shard_size")
         return size
 
 

@@ -117,8 +117,8 @@ class Store:
         if root == "missing":
             raise ValueError(f"{path} is not the store of a sweep")
         if isinstance(root, str):
-            words = "is damaged, or not of a sweep; the sweep's own command writes it anew and keeps the shards"
-            raise ValueError(f"{path}/zarr.json {words}")
+            advice = "the sweep's own command writes it anew and keeps the shards"
+            raise ValueError(f"{path}/zarr.json is damaged, or not of a sweep; {advice}")
         try:
             spec = Spec.from_table(root["spec"])
         except (ValueError, TypeError) as error:
@@ -209,10 +209,9 @@ class Store:
 
     def remove_leftovers(self) -> None:
         """Removes what processes have left of shards that they were killed at."""
-        left = [entry for entry in (self.path / "shards").iterdir() if atomic.is_leftover(entry.name)]
-        for entry in left:
+        for entry in [*self.path.glob("shards/.*")]:
             number = entry.name[1:].partition("-")[0]
-            if number.isdecimal() and self.claim(int(number)):
+            if atomic.is_leftover(entry.name) and number.isdecimal() and self.claim(int(number)):
                 atomic.remove(entry)
                 self.release(int(number))
 
@@ -235,23 +234,22 @@ class Store:
 
     def _adopt(self) -> None:
         """Writes the description, or checks that it is this sweep's."""
-        root, shards = _description(self.path), self.path / "shards"
+        root, ours = _description(self.path), {"zarr.json", *self._names}
         here = {"spec": self.spec.to_table(), "fingerprint": self.spec.fingerprint, "made_by": self.made_by}
-        advice = "choose another --out or replace it with --overwrite"
+        change = None
         if isinstance(root, str):
-            present = {entry.name for entry in shards.iterdir()} if shards.is_dir() else set()
-            for name in sorted(present - {"zarr.json", *self._names}):
-                if not atomic.is_leftover(name):
-                    raise ValueError(
-                        f"{self.path}/zarr.json is {root} and the shard {name} is not of this spec; {advice}"
-                    )
-        elif root["fingerprint"] != self.spec.fingerprint:
-            change = _difference(root["spec"], here["spec"]) or "it differs"
-            raise ValueError(f"{self.path} was made by another spec: {change}; {advice}")
-        elif (change := _difference(root["made_by"]["numbers"], self.made_by["numbers"])) is not None:
-            raise ValueError(f"{self.path} was made by other versions, whose last digits differ: {change}; {advice}")
-        shards.mkdir(exist_ok=True)
-        _write_group(shards, {})
+            names = sorted(entry.name for entry in self.path.glob("shards/*"))
+            foreign = [name for name in names if name not in ours and not atomic.is_leftover(name)]
+            if foreign:
+                change = f"/zarr.json is {root} and the shard {foreign[0]} is not of this spec"
+        elif root["fingerprint"] != here["fingerprint"]:
+            change = f" was made by another spec: {_difference(root['spec'], here['spec']) or 'it differs'}"
+        elif root["made_by"]["numbers"] != self.made_by["numbers"]:
+            versions = _difference(root["made_by"]["numbers"], self.made_by["numbers"])
+            change = f" was made by other versions, whose last digits differ: {versions}"
+        if change is not None:
+            raise ValueError(f"{self.path}{change}; choose another --out or replace it with --overwrite")
+        _write_group(self.path / "shards", {})
         if isinstance(root, str):
             _write_group(self.path, {"pgdyn_sweep": here, "sha256": digest(here)})
 
@@ -287,6 +285,7 @@ def _description(path: pathlib.Path) -> dict[str, Any] | Literal["missing", "dam
 def _write_group(folder: pathlib.Path, attributes: Mapping[str, Any]) -> None:
     """Makes `folder` a zarr group with these attributes, unless it is one already."""
     data = json.dumps({"attributes": attributes, "zarr_format": 3, "node_type": "group"}, indent=2).encode()
+    folder.mkdir(exist_ok=True)
     with contextlib.suppress(OSError):
         if (folder / "zarr.json").read_bytes() == data:
             return

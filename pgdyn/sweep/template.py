@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import equinox as eqx
@@ -39,6 +39,10 @@ _AXES = {  # of each array; P may be missing where there is one prompt
 _SIZES = ("outputs", "prompts", "dimension")
 _MOST_NUMBERS = 10**8
 _DRAWN = ("features", "true_reward", "proxy_reward", "initial_params")
+_DISTRIBUTIONS: dict[str, tuple[str, Callable[[float, float], bool], str]] = {  # the names of functions of jax.random
+    "uniform": ("[low, high]", lambda low, high: low < high, "low must be below high"),
+    "normal": ("[mean, standard deviation]", lambda mean, deviation: deviation > 0, "the deviation must be positive"),
+}
 _STREAM = 2**31  # keeps the draws of a problem apart from those of a sampled run, which folds small counts into its key
 
 
@@ -77,11 +81,9 @@ class Template:
         for key in [key for key, value in rest.items() if isinstance(value, Mapping)]:
             if key not in _DRAWN and key in FIELDS:
                 raise ValueError(f"{key} cannot be random; distributions are for {', '.join(_DRAWN)}")
-            if key in ("uniform", "normal"):
-                raise ValueError(f"the key {key} is a distribution; write it as FIELD = {{{key} = [.., ..]}}")
             validate.refuse_unknown({key: None}, _DRAWN)
             with tables.within(key):
-                draws[key] = tables.build(_distribution, rest.pop(key))
+                draws[key] = _distribution(rest.pop(key))
         arrays, _ = problem_file.table_arrays(rest, complete="true_reward" not in draws)
         for key in draws:
             if key in arrays:
@@ -181,10 +183,9 @@ class Template:
 
 @eqx.filter_jit
 def _standard(seeds: jax.Array, stream: int, shape: tuple[int, ...], distribution: str) -> jax.Array:
-    sample = jax.random.uniform if distribution == "uniform" else jax.random.normal
-
     def one(seed: jax.Array) -> jax.Array:
-        return sample(jax.random.fold_in(jax.random.key(seed), _STREAM + stream), shape, jnp.float64)
+        key = jax.random.fold_in(jax.random.key(seed), _STREAM + stream)
+        return getattr(jax.random, distribution)(key, shape, jnp.float64)
 
     return jax.vmap(one)(seeds)
 
@@ -202,21 +203,20 @@ def _axes(base: str, linear: bool) -> tuple[str, ...]:
     return ("dimension",) if base == "initial_params" and linear else _AXES.get(base, ())
 
 
-def _distribution(uniform: Any = None, normal: Any = None) -> dict[str, list[float]]:
-    if (uniform is None) == (normal is None):
-        raise ValueError("a distribution is one of uniform, normal, with its two numbers")
-    name, numbers = ("normal", normal) if uniform is None else ("uniform", uniform)
+def _distribution(table: Mapping[str, Any]) -> dict[str, list[float]]:
+    given = {name: numbers for name, numbers in table.items() if numbers is not None}
+    validate.refuse_unknown(given, _DISTRIBUTIONS)
+    if len(given) != 1:
+        raise ValueError(f"a distribution is one of {', '.join(_DISTRIBUTIONS)}, with its two numbers")
+    ((name, numbers),) = given.items()
+    wanted, is_good, rule = _DISTRIBUTIONS[name]
     pair = validate.as_floats(name, numbers)
     if pair.shape != (2,):
-        wanted = "[low, high]" if name == "uniform" else "[mean, standard deviation]"
         raise ValueError(validate.refusal(name, (), numbers, f"it must be {wanted}"))
     validate.require_finite(name, pair)
-    a, b = pair.tolist()
-    if name == "uniform" and not a < b:
-        raise ValueError(f"uniform is [{a:g}, {b:g}]; low must be below high")
-    if name == "normal" and not b > 0:
-        raise ValueError(f"normal has standard deviation {b:g}; it must be positive")
-    return {name: [a, b]}
+    if not is_good(*pair):
+        raise ValueError(f"{name} is [{pair[0]:g}, {pair[1]:g}]; {rule}")
+    return {name: pair.tolist()}
 
 
 def _sizes(arrays: Mapping[str, np.ndarray], linear: bool, given: Mapping[str, int]) -> dict[str, int]:

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from pgdyn.sweep import SweepStopped, cluster, workers
+from pgdyn.sweep import SweepStopped, cluster
 
 
 class Client:
@@ -34,7 +34,7 @@ def client(monkeypatch):
 
 
 def test_a_worker_without_a_new_heartbeat_is_deaf(client):
-    found = workers.Workers(client)
+    found = cluster.Workers(client)
     client.beats = {"a": 1e9, "b": 2e9}  # clocks of their own
     for _ in range(6):
         client.clock[0] += 1.0
@@ -55,10 +55,10 @@ def test_a_worker_without_a_new_heartbeat_is_deaf(client):
 def test_tasks_that_only_deaf_workers_hold_are_taken_back(client):
     client.tasks = {"a": ["x"], "b": ["y"]}
     futures = [SimpleNamespace(key=key) for key in "xyz"]
-    lost = cluster._forsaken(client, futures, workers.Workers(client), ["a"])
+    lost = cluster._forsaken(client, futures, cluster.Workers(client), ["a"])
     assert [future.key for future in lost] == ["y", "z"] and client.cancelled == lost
     client.tasks = {}  # a scheduler that is lost meanwhile
-    assert cluster._forsaken(client, futures, workers.Workers(client), ["a"]) == []
+    assert cluster._forsaken(client, futures, cluster.Workers(client), ["a"]) == []
 
 
 def test_what_is_waited_for_is_said():
