@@ -80,7 +80,7 @@ def _entries(axis: Axis, template: Template, dynamics: Dynamics) -> np.ndarray:
     kind, _, name = axis.base.partition(".")
     if kind == "dynamics" and not hasattr(dynamics, name):
         raise ValueError(f"no field takes this: {dynamics.name} has no {name}")
-    if FIELDS[axis.base][1] != "array":
+    if isinstance(FIELDS[axis.base][1], str):
         return np.asarray(True)
     shape, index = template.given_shape(axis.base), axis.index or ()
     if index and len(index) != len(shape):

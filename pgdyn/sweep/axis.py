@@ -25,13 +25,13 @@ from pgdyn.validate import Numbers
 
 Index: TypeAlias = tuple[int | slice, ...]
 
-FIELDS = {  # field -> unit, and "array" (an index may follow) or what the number must be
-    "features": ("1", "array"),
-    "true_reward": ("reward", "array"),
-    "proxy_reward": ("reward", "array"),
-    "initial_policy": ("1", "array"),
-    "initial_params": ("1", "array"),
-    "prompt_weights": ("1", "array"),
+FIELDS: dict[str, tuple[str, str | tuple[str, ...]]] = {  # field -> unit, and its dimensions or what the number must be
+    "features": ("1", ("prompts", "outputs", "dimension")),
+    "true_reward": ("reward", ("prompts", "outputs")),
+    "proxy_reward": ("reward", ("prompts", "outputs")),
+    "initial_policy": ("1", ("prompts", "outputs")),
+    "initial_params": ("1", ("prompts", "outputs")),  # with features: ("dimension",)
+    "prompt_weights": ("1", ("prompts",)),
     "temperature": ("1", "positive"),
     "objective.kl": ("reward/nat", "at least 0"),
     "objective.entropy": ("reward/nat", "finite"),
@@ -198,7 +198,7 @@ def parse(text: str) -> tuple[str, Index | None]:
         raise ValueError(f"no field takes {validate.shown(base)}; {hint}")
     if inside is None:
         return base, None
-    if FIELDS[base][1] != "array":
+    if isinstance(FIELDS[base][1], str):
         raise ValueError(f"field is {validate.shown(text)}, but {base} is a single number and takes no index")
     index = []
     for part in map(str.strip, inside.split(",")):
@@ -240,9 +240,9 @@ def _axis(field: str, values: np.ndarray, name: Any, unit: Any, labels: Any = No
     own_unit, rule = FIELDS[base]
     if base == "seed" and values.dtype.kind != "i":
         raise ValueError("field is 'seed'; seeds are whole numbers, use kind 'seeds' or 'list'")
-    if rule == "array" and index is None and values.ndim == 1:
+    if isinstance(rule, tuple) and index is None and values.ndim == 1:
         raise ValueError(f"field is {base!r}, an array, but values are single numbers; name an entry, as in {base}[0]")
-    if rule != "array":
+    if isinstance(rule, str):
         if values.ndim != 1:
             raise ValueError(f"values has shape {values.shape}, but {base} is a single number")
         good = {"positive": values > 0, "at least 0": values >= 0, "finite": np.isfinite(values)}[rule]

@@ -104,8 +104,11 @@ def _compute(client: Any, table: str, numbers: dict[str, Any], limit: float, tak
     workers, checked, silence = Workers(client), time.monotonic(), max(limit, _BEAT)
     try:
         while True:
-            heard = _heard(workers, silence)
-            some_are_deaf = 0 < len(heard) < workers.listed
+            try:
+                listed, heard = workers.look(), workers.heard(silence)
+            except Exception:  # Dask raises whatever its lost connection happens to run into
+                raise SweepStopped(_LOST) from None
+            some_are_deaf = 0 < len(heard) < listed
             room = _AHEAD * max(1, len(heard))
             while len(sent) < room and (shard := again.pop() if again else take()) is not None:
                 # Left alone, Dask would choose a deaf worker, which has so little to do.
@@ -118,7 +121,7 @@ def _compute(client: Any, table: str, numbers: dict[str, Any], limit: float, tak
                 checked = time.monotonic()
                 # Nobody works on these, or their arrays are on their way from a worker that does not send them.
                 tasks = {task: future for future, (task, _) in sent.items() if not future.done()}
-                for task in _forsaken(client, [*tasks], workers, heard):
+                for task in _forsaken(client, [*tasks], heard):
                     again.append(sent.pop(tasks[task])[1])
             arrived, _ = wait(sent, _WAIT, FIRST_COMPLETED)
             for future in arrived:
@@ -133,8 +136,7 @@ def _compute(client: Any, table: str, numbers: dict[str, Any], limit: float, tak
                         f"shard {shard} was lost with every worker that had it, {losses[shard]} rounds long; "
                         "memory may be short, so try a smaller shard_size in a new store"
                     )
-            patience = silence if workers.listed else limit
-            if not arrived and (words := _waiting(workers.alone, patience, workers.listed)):
+            if not arrived and (words := _waiting(workers.alone, silence if listed else limit, listed)):
                 yield words
     finally:
         with contextlib.suppress(Exception):
@@ -156,59 +158,37 @@ class Workers:
         self._beats: dict[str, tuple[Any, float]] = {}  # address -> its last heartbeat, and when it was new
         self._sign = time.monotonic()  # when workers were first missed, or one was last heard
 
-    @property
-    def listed(self) -> int:
-        """How many workers the scheduler has; 0 where it does not answer."""
-        return len(self._beats)
+    def look(self) -> int:
+        """How many workers the scheduler lists, 0 where it does not answer; a look that is recent counts."""
+        now, before = time.monotonic(), self._beats
+        if now - self._looked < _LOOK:
+            return len(before)
+        self._looked, found = now, {}
+        with contextlib.suppress(TimeoutError):
+            identity = self._client.sync(self._client.scheduler.identity, n_workers=-1, callback_timeout=_ANSWER)
+            found = {address: worker["last_seen"] for address, worker in identity["workers"].items()}
+        same = {address for address, (beat, _) in before.items() if found.get(address) == beat}
+        self._beats = {address: before[address] if address in same else (found[address], now) for address in found}
+        if len(same) < len(found) or before and not found:
+            self._sign = now
+        return len(found)
 
     @property
     def alone(self) -> float:
         """Seconds without workers, or since one of those that are listed was heard."""
         return time.monotonic() - self._sign
 
-    def look(self) -> int:
-        """Looks at the scheduler's list, if the last look is not too recent; gives how many there are."""
-        now, before = time.monotonic(), self._beats
-        if now - self._looked < _LOOK:
-            return self.listed
-        self._looked = now
-        try:
-            identity = self._client.sync(self._client.scheduler.identity, n_workers=-1, callback_timeout=_ANSWER)
-            found = {address: (worker["last_seen"], now) for address, worker in identity["workers"].items()}
-        except TimeoutError:
-            found = {}
-        same = {address for address, (beat, _) in found.items() if address in before and before[address][0] == beat}
-        self._beats = {address: before[address] if address in same else new for address, new in found.items()}
-        if same != {*found} or before and not found:
-            self._sign = now
-        return self.listed
-
     def heard(self, limit: float) -> list[str]:
         """The addresses of those that have been heard in the last `limit` seconds."""
         now = time.monotonic()
         return [address for address, (_, when) in self._beats.items() if now - when <= limit]
 
-    def holding(self, addresses: list[str]) -> set[str]:
-        """The keys of the tasks that workers are at."""
-        arguments = {"workers": addresses, "callback_timeout": _ANSWER}
-        held = self._client.sync(self._client.scheduler.processing, **arguments) if addresses else {}
-        return {key for keys in held.values() for key in keys}
 
-
-def _heard(workers: Workers, limit: float) -> list[str]:
-    """The addresses of the workers that give signs of life; none where the scheduler does not answer."""
-    try:
-        workers.look()
-    except Exception:  # Dask raises whatever its lost connection happens to run into
-        raise SweepStopped(_LOST) from None
-    return workers.heard(limit)
-
-
-def _forsaken(client: Any, tasks: list[Any], workers: Workers, heard: list[str]) -> list[Any]:
-    """Those that no worker with signs of life is at, cancelled."""
+def _forsaken(client: Any, tasks: list[Any], heard: list[str]) -> list[Any]:
+    """Those that none of the workers that are heard is at, cancelled."""
     with contextlib.suppress(Exception):  # a connection that is lost is told by the next look
-        held = workers.holding(heard)
-        lost = [task for task in tasks if task.key not in held]
+        held = client.sync(client.scheduler.processing, workers=heard, callback_timeout=_ANSWER)
+        lost = [task for task in tasks if task.key not in set().union(*held.values())]
         client.cancel(lost)
         return lost
     return []

@@ -11,7 +11,6 @@ import numpy as np
 
 from pgdyn.io import provenance
 from pgdyn.solution import Result
-from pgdyn.sweep.spec import Spec
 from pgdyn.sweep.store import Store
 
 if TYPE_CHECKING:
@@ -75,7 +74,12 @@ def open_sweep(
 
     opened = Store.open(store)
     spec = opened.spec
-    names = _chosen(spec, variables)
+    if isinstance(variables, str):
+        raise ValueError(f"variables is {variables!r}; it must be a list of names, for instance [{variables!r}]")
+    names = spec.observables if variables is None else variables
+    for i, name in enumerate(names):
+        if name not in spec.observables:
+            raise ValueError(f"variables[{i}] is {name!r:.80}; the store holds {', '.join(spec.observables)}")
     states = [opened.state(shard) for shard in range(spec.num_shards)]
     done = [shard for shard, state in enumerate(states) if state == "done"]
     if len(done) < spec.num_shards and not partial:
@@ -110,15 +114,6 @@ def open_sweep(
     }
     coords = {a.name: (a.name, a.coordinates, {"units": a.unit, "long_name": a.field}) for a in spec.axes}
     return xarray.Dataset(data, coords, _attributes(opened))
-
-
-def _chosen(spec: Spec, variables: Sequence[str] | None) -> Sequence[str]:
-    if isinstance(variables, str):
-        raise ValueError(f"variables is {variables!r}; it must be a list of names, for instance [{variables!r}]")
-    for i, name in enumerate(variables or ()):
-        if name not in spec.observables:
-            raise ValueError(f"variables[{i}] is {name!r:.80}; the store holds {', '.join(spec.observables)}")
-    return spec.observables if variables is None else variables
 
 
 def _attributes(store: Store) -> dict[str, Any]:

@@ -28,14 +28,6 @@ from pgdyn.batch import Batch
 from pgdyn.io import problem_file, tables
 from pgdyn.sweep.axis import FIELDS, Index
 
-_AXES = {  # of each array; P may be missing where there is one prompt
-    "features": ("prompts", "outputs", "dimension"),
-    "true_reward": ("prompts", "outputs"),
-    "proxy_reward": ("prompts", "outputs"),
-    "initial_policy": ("prompts", "outputs"),
-    "initial_params": ("prompts", "outputs"),  # with features: ("dimension",)
-    "prompt_weights": ("prompts",),
-}
 _SIZES = ("outputs", "prompts", "dimension")
 _MOST_NUMBERS = 10**8
 _DRAWN = ("features", "true_reward", "proxy_reward", "initial_params")
@@ -199,8 +191,12 @@ def _renormalised(policy: np.ndarray, fixed: np.ndarray) -> np.ndarray:
     return np.where(fixed.any(-1, keepdims=True) & ~fixed, scaled, policy)
 
 
-def _axes(base: str, linear: bool) -> tuple[str, ...]:
-    return ("dimension",) if base == "initial_params" and linear else _AXES.get(base, ())
+def _axes(base: str, linear: bool) -> Sequence[str]:
+    """The names of a field's dimensions; an array may lack that of prompts where there is one."""
+    if base == "initial_params" and linear:
+        return ("dimension",)
+    axes = FIELDS.get(base, ("", ()))[1]
+    return () if isinstance(axes, str) else axes
 
 
 def _distribution(table: Mapping[str, Any]) -> dict[str, list[float]]:

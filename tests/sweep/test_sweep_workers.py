@@ -55,10 +55,10 @@ def test_a_worker_without_a_new_heartbeat_is_deaf(client):
 def test_tasks_that_only_deaf_workers_hold_are_taken_back(client):
     client.tasks = {"a": ["x"], "b": ["y"]}
     futures = [SimpleNamespace(key=key) for key in "xyz"]
-    lost = cluster._forsaken(client, futures, cluster.Workers(client), ["a"])
+    lost = cluster._forsaken(client, futures, ["a"])
     assert [future.key for future in lost] == ["y", "z"] and client.cancelled == lost
     client.tasks = {}  # a scheduler that is lost meanwhile
-    assert cluster._forsaken(client, futures, cluster.Workers(client), ["a"]) == []
+    assert cluster._forsaken(client, futures, ["a"]) == []
 
 
 def test_what_is_waited_for_is_said():
