@@ -160,8 +160,8 @@ class Axis:
         """An axis from the keys of a spec file's [[axes]] entry: `kind`, and the arguments of the constructor it names.
 
         Example:
-            >>> len(Axis.from_table({"field": "temperature", "kind": "list", "values": [0.5, 1.0]}))
-            2
+            >>> Axis.from_table({"field": "temperature", "kind": "list", "values": [0.5, 1.0]}).name
+            'temperature'
         """
         kinds = {"linear": cls.linear, "log": cls.log, "list": cls.listed, "seeds": cls.seeds}
         known = {kind: list(inspect.signature(make).parameters) for kind, make in kinds.items()}
@@ -179,16 +179,7 @@ class Axis:
 
 
 def parse(text: str) -> tuple[str, Index | None]:
-    """The field that a text names, and its index.
-
-    Example:
-        >>> parse("proxy_reward[1, :]")
-        ('proxy_reward', (1, slice(None, None, None)))
-        >>> parse("proxi_reward[1]")
-        Traceback (most recent call last):
-            ...
-        ValueError: no field takes 'proxi_reward'; did you mean 'proxy_reward'?
-    """
+    """The field that a text names, and its index: "proxy_reward[1, :]" gives ("proxy_reward", (1, slice(None)))."""
     match = re.fullmatch(r"\s*([^\[\]\s]+)\s*(?:\[(.*)\]\s*)?", text) if isinstance(text, str) else None
     if match is None:
         raise ValueError(validate.refusal("field", (), text, "it must be a string, a name or name[index]"))

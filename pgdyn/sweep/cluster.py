@@ -67,9 +67,7 @@ def connect(
 ) -> Iterator[Callable[[Take], Computed]]:
     """Has shards computed by the scheduler at `address`, or by a local cluster of `workers` processes, for the block.
 
-    Raises:
-        ValueError: if there is no scheduler at that address.
-        SweepStopped: if the local cluster does not start.
+    Raises ValueError if there is no scheduler at that address, SweepStopped if the local cluster does not start.
     """
     import distributed
 
@@ -93,10 +91,8 @@ def connect(
 def _compute(client: Any, table: str, numbers: dict[str, Any], limit: float, take: Take) -> Computed:
     """Has shards computed until there are none to take; see `pgdyn.sweep.run`.
 
-    Raises:
-        SweepStopped: if the scheduler is lost, there is no sign of workers for `limit` seconds, a shard costs a worker
-            after another, or a worker fails.
-        ValueError: if a worker's versions are not those of the store, or it refuses the problem.
+    Raises SweepStopped if the scheduler is lost, workers give no sign for `limit` seconds, a shard costs a worker
+    after another, or a worker fails; ValueError if a worker has other versions or refuses the problem.
     """
     sent: dict[Future[Arrays], tuple[Any, int]] = {}  # its arrays -> Dask's task, the shard
     again: list[int] = []  # shards that Dask has given up, or that only deaf workers hold

@@ -56,23 +56,13 @@ def from_table(table: Mapping[str, Any]) -> Dynamics:
 
 
 def to_table(dynamics: Dynamics) -> dict[str, Any]:
-    """A table of plain values that `from_table` reads back to equal settings.
-
-    Example:
-        >>> to_table(plain(Ascend(steps=10)))
-        {'kind': 'ascend', 'steps': 10, 'optimizer': 'sgd', 'learning_rate': 0.1}
-    """
+    """A table of plain values that `from_table` reads back to equal settings."""
     table = {key: value for key, value in fields.to_table(dynamics).items() if key not in _ELSEWHERE}
     return table | {"key": _seed(dynamics.key)} if isinstance(dynamics, AscendSampled) else table
 
 
 def plain(dynamics: Any) -> Dynamics:
-    """The same settings with the defaults written out and without the objective; a ValueError names what cannot stay.
-
-    Example:
-        >>> plain(Flow(t1=10.0)).rtol
-        1e-06
-    """
+    """The settings with defaults written out and without the objective; a ValueError names what a sweep cannot hold."""
     if not isinstance(dynamics, Flow | Ascend | AscendSampled):
         raise ValueError(validate.refusal("dynamics", (), dynamics, "it must be a Flow, Ascend or AscendSampled"))
     for name in ("save_every", "solver", "adjoint"):

@@ -41,15 +41,7 @@ def numbers_version() -> dict[str, Any]:
 def compute_shard(spec: Spec, shard: int) -> Arrays:
     """The observables of a shard's points, each with a leading axis of its length.
 
-    Raises:
-        ValueError: if the problem's constructor refuses the points, or the dynamics their precision.
-
-    Example:
-        >>> from pgdyn import sweep
-        >>> axes = [sweep.Axis.listed("proxy_reward[1]", [-1.0, 0.0, 0.8])]
-        >>> spec = sweep.Spec({"true_reward": [1, 0.8, -1]}, axes, sweep.Flow(t1=10.0, target=0.9))
-        >>> compute_shard(spec, 0)["hitting_time"].round(2)
-        array([5.8 , 6.82,  inf])
+    Raises ValueError if the problem's constructor refuses the points, or the dynamics their precision.
     """
     points = np.asarray(spec.shard_points(shard))
     at = np.unravel_index(points, spec.shape)

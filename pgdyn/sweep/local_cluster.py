@@ -32,11 +32,7 @@ _STOP = 0.5  # seconds that it may take to end
 
 @contextlib.contextmanager
 def local_cluster(workers: int) -> Iterator[str]:
-    """The address of the scheduler of `workers` processes with a thread each, for the block.
-
-    Raises:
-        SweepStopped: if they do not start.
-    """
+    """The address of the scheduler of `workers` processes with a thread each; SweepStopped if they do not start."""
     with contextlib.ExitStack() as stack:
         scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="pgdyn-", ignore_cleanup_errors=True))
         log = stack.enter_context(tempfile.TemporaryFile())

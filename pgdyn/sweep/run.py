@@ -100,33 +100,31 @@ class _Sweep:
     """The bookkeeping of one call, which begins with a look at every byte of the store."""
 
     def __init__(self, store: Store, progress: Callable[[Progress], None] | None):
-        self._spec, self._store, self._tell = store.spec, store, progress
-        shards, points = self._spec.num_shards, self._spec.num_points
-        self._now = Progress("checking", 0, shards, 0, points, computed=0, seconds=0.0)
+        self._store, self._spec, self._tell = store, store.spec, progress
+        self._now = Progress("checking", 0, self._spec.num_shards, 0, self._spec.num_points, computed=0, seconds=0.0)
         self._begun: float | None = None
         self._damaged: set[int] = set()
         self._taken = self._computed = self._redone = 0  # shards
         self._first = 0  # shards that were being computed when the first was done: their time is that of compilation
         self._compiled = (0.0, 0)  # seconds and points when those were done
         self._results: collections.Counter[int] = collections.Counter()
-        self.todo = collections.deque(shard for shard in range(shards) if not self._is_done(shard))
+        self.todo = collections.deque(shard for shard in range(self._spec.num_shards) if not self._is_done(shard))
         self._found = self._now.shards_done
 
     def finish(self, compute: Callable[[Take], Computed]) -> None:
         """Computes until no shard is left, those included that other processes hold and do not finish.
 
-        Args:
-            compute: yields (shard, arrays) for every shard that it takes, in any order, and now and then what it waits
-                for in words. A shard to take may be missing for the moment; it asks again after a result.
+        `compute` yields (shard, arrays) for every shard that it takes, in any order, and now and then what it waits for
+        in words. A shard to take may be missing for the moment; it asks again after a result.
         """
         self._begun = time.perf_counter()
         self._report(phase="running")
         while self.todo:
             for result in compute(self._take):
-                if isinstance(result, tuple):
-                    self._keep(*result)
-                else:
+                if isinstance(result, str):
                     self._report(waiting=result)
+                else:
+                    self._keep(*result)
             if self.todo:
                 time.sleep(_POLL)  # other processes are making all that is left
                 self._report()
@@ -164,28 +162,27 @@ class _Sweep:
         self._computed += 1
         self._redone += shard in self._damaged
         self._results.update(arrays["result"].tolist())
-        self._count(shard, computed=self._now.computed + len(self._spec.shard_points(shard)))
+        self._count(shard, computed=self._now.computed + len(arrays["result"]))
         if self._computed == self._first:
             self._compiled = (self._now.seconds, self._now.computed)
 
     def _is_done(self, shard: int) -> bool:
-        state = self._store.state(shard)
-        if state == "damaged":
-            self._damaged.add(shard)
-        if state == "done":
+        if (state := self._store.state(shard)) == "done":
             self._count(shard)
+        elif state == "damaged":
+            self._damaged.add(shard)
         return state == "done"
 
-    def _count(self, shard: int, **changes: int) -> None:
+    def _count(self, shard: int, **changes: Any) -> None:
         points = self._now.points_done + len(self._spec.shard_points(shard))
         self._report(shards_done=self._now.shards_done + 1, points_done=points, **changes)
 
     def _report(self, waiting: str | None = None, **changes: Any) -> None:
-        seconds = 0.0 if self._begun is None else time.perf_counter() - self._begun
-        self._now = dataclasses.replace(self._now, seconds=seconds, waiting=waiting, **changes)
+        if self._begun is not None:
+            changes["seconds"] = time.perf_counter() - self._begun
+        self._now = now = dataclasses.replace(self._now, waiting=waiting, **changes)
         if self._computed > self._first:
-            compiled, before = self._compiled
-            pace = (self._now.computed - before) / (seconds - compiled)
-            self._now = dataclasses.replace(self._now, pace=pace)
+            seconds, points = self._compiled
+            self._now = dataclasses.replace(now, pace=(now.computed - points) / (now.seconds - seconds))
         if self._tell is not None:
             self._tell(self._now)

@@ -139,11 +139,7 @@ class Store:
         return sum(os.path.lexists(self._folder(shard)) for shard in range(self.spec.num_shards))
 
     def read(self, shard: int) -> dict[str, np.ndarray]:
-        """A shard's arrays, in memory.
-
-        Raises:
-            ValueError: if it is missing or damaged.
-        """
+        """A shard's arrays, in memory; a ValueError if it is missing or damaged."""
         import zarr
 
         if (state := self.state(shard)) != "done":
@@ -152,11 +148,7 @@ class Store:
         return {name: np.asarray(group[name][...]) for name in self.spec.observables}
 
     def write(self, shard: int, arrays: Mapping[str, np.ndarray]) -> None:
-        """Writes a shard whole or not at all, in place of whatever is there under its name.
-
-        Raises:
-            OSError: if the disk is full or fails; nothing of the shard is left then.
-        """
+        """Writes a shard whole, or nothing and an OSError, in place of whatever is there under its name."""
         import zarr.storage
 
         folder = self._folder(shard)
@@ -174,11 +166,7 @@ class Store:
             (partial / _MANIFEST).write_bytes(self._manifest(shard, partial))
 
     def claim(self, shard: int | str, *, wait: bool = False) -> bool:
-        """Whether the shard is now this store's to make; False where another process makes it.
-
-        Raises:
-            OSError: if the lock cannot be written.
-        """
+        """Whether the shard is now this store's to make; False where another process makes it."""
         # Not one lock for each thread: whichever thread ends a sweep gives up what all of them hold.
         lock = filelock.FileLock(self.path / ".locks" / str(shard), thread_local=False, fallback_to_soft=False)
         try:
@@ -300,12 +288,7 @@ def _other_version(path: pathlib.Path, made_by: Any, reason: str) -> ValueError:
 
 
 def _difference(there: Any, here: Any, place: str = "") -> str | None:
-    """The first entry in which two plain values differ, in words; None where there is none but in the titles.
-
-    Example:
-        >>> _difference({"dynamics": {"steps": 50}}, {"dynamics": {"steps": 60}})
-        'dynamics.steps is 50 there and 60 here'
-    """
+    """The first entry in which two plain values differ, in words; None where there is none but in the titles."""
     if isinstance(there, list) and isinstance(here, list):
         if len(there) != len(here):
             return f"{place} has {len(there)} entries there and {len(here)} here"

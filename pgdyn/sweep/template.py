@@ -60,11 +60,7 @@ class Template:
 
     @classmethod
     def from_table(cls, table: Mapping[str, Any]) -> Template:
-        """The template of a spec file's [problem] entry, or of a mapping with the same keys.
-
-        Raises:
-            ValueError: naming the key or entry that is wrong.
-        """
+        """The template of a spec file's [problem] entry; a ValueError names the key or entry that is wrong."""
         # A mapping from Python may hold arrays where a file holds lists.
         rest = {key: value.tolist() if hasattr(value, "tolist") else value for key, value in table.items()}
         sizes = [key for key in _SIZES if key in rest]
@@ -98,11 +94,7 @@ class Template:
         return tuple(self.sizes[axis] for axis in _axes(base, self.has_features))
 
     def given_shape(self, base: str) -> tuple[int, ...]:
-        """The shape that an index into the field refers to: as the template gives it, or without P where that is 1.
-
-        Raises:
-            ValueError: if the problem has no such field.
-        """
+        """The shape that an index into a field refers to: as the template gives it, or without P where that is 1."""
         if base in self.arrays:
             return self.arrays[base].shape
         if base == "features" and not self.has_features:
@@ -121,12 +113,9 @@ class Template:
         entries: Sequence[tuple[str, Index | None, np.ndarray]] = (),
         seeds: np.ndarray | None = None,
     ) -> Batch:
-        """`size` problems.
+        """`size` problems, each with its own entries: (field, index or None for all of it, values [N] or [N, ...]).
 
-        Args:
-            size: N.
-            entries: (field, index or None for the whole field, values [N] or [N, ...]) to set, one after another.
-            seeds: [N] for the distributions; None where there are none.
+        Distributions are drawn for `seeds` [N].
         """
         own = {} if seeds is None else {base: self._drawn(base, seeds) for base in self.draws}  # [N, ...]
         fixed: Any = False
