@@ -94,7 +94,7 @@ def _compute(client: Any, table: str, numbers: dict[str, Any], limit: float, tak
     Raises SweepStopped if the scheduler is lost, workers give no sign for `limit` seconds, a shard costs a worker
     after another, or a worker fails; ValueError if a worker has other versions or refuses the problem.
     """
-    sent: dict[Future[Arrays], tuple[Any, int]] = {}  # its arrays -> Dask's task, the shard
+    sent: dict[Future[Arrays | None], tuple[Any, int]] = {}  # its arrays -> Dask's task, the shard
     again: list[int] = []  # shards that Dask has given up, or that only deaf workers hold
     losses: collections.Counter[int] = collections.Counter()
     workers, checked, silence = Workers(client), time.monotonic(), max(limit, _BEAT)
@@ -110,7 +110,7 @@ def _compute(client: Any, table: str, numbers: dict[str, Any], limit: float, tak
                 # Left alone, Dask would choose a deaf worker, which has so little to do.
                 task = client.submit(_task, table, shard, numbers, workers=heard if some_are_deaf else None, pure=False)
                 # Awaited in the client's loop, where a worker that does not send its arrays holds up no one.
-                sent[asyncio.run_coroutine_threadsafe(_fetch(task), client.loop.asyncio_loop)] = task, shard
+                sent[asyncio.run_coroutine_threadsafe(_arrays(task, shard), client.loop.asyncio_loop)] = task, shard
             if not sent:
                 return
             if some_are_deaf and time.monotonic() - checked > silence:
@@ -122,7 +122,7 @@ def _compute(client: Any, table: str, numbers: dict[str, Any], limit: float, tak
             arrived, _ = wait(sent, _WAIT, FIRST_COMPLETED)
             for future in arrived:
                 shard = sent.pop(future)[1]
-                if (arrays := _arrays(future, shard)) is not None:
+                if (arrays := future.result()) is not None:
                     yield shard, arrays
                     continue
                 again.append(shard)
@@ -139,8 +139,20 @@ def _compute(client: Any, table: str, numbers: dict[str, Any], limit: float, tak
             client.cancel([task for task, _ in sent.values()])
 
 
-async def _fetch(task: Any) -> Arrays:
-    return await task
+async def _arrays(task: Any, shard: int) -> Arrays | None:
+    """The arrays of a shard; None if Dask has given it up because workers were lost."""
+    from distributed import KilledWorker
+
+    try:
+        return await task
+    except KilledWorker:
+        return None
+    except ValueError:
+        raise
+    except (asyncio.CancelledError, CancelledError, OSError):
+        raise SweepStopped(_LOST) from None
+    except Exception as error:
+        raise SweepStopped(f"shard {shard} failed on a worker: {type(error).__name__}: {error}") from error
 
 
 class Workers:
@@ -198,22 +210,6 @@ def _waiting(alone: float, limit: float, listed: int) -> str | None:
     if alone < (_BEAT if listed else _SILENT):
         return None
     return f"the cluster has {having} for {alone:.0f} s; the sweep stops after {limit:g} s"
-
-
-def _arrays(fetched: Future[Arrays], shard: int) -> Arrays | None:
-    """The arrays of a shard; None if Dask has given it up because workers were lost."""
-    from distributed import KilledWorker
-
-    try:
-        return fetched.result()
-    except KilledWorker:
-        return None
-    except ValueError:
-        raise
-    except (CancelledError, OSError):
-        raise SweepStopped(_LOST) from None
-    except Exception as error:
-        raise SweepStopped(f"shard {shard} failed on a worker: {type(error).__name__}: {error}") from error
 
 
 def _task(table: str, shard: int, numbers: dict[str, Any]) -> Arrays:

@@ -118,6 +118,7 @@ def open_sweep(
 
 def _attributes(store: Store) -> dict[str, Any]:
     spec, table = store.spec, store.spec.to_table()
-    described = {"title": spec.name, "description": spec.description, "sweep": json.dumps(table)}
-    made_by = {"dynamics": table["dynamics"].pop("kind"), "settings": table["dynamics"], **store.made_by}
-    return provenance.plain({**described, **made_by, "objective": table["objective"], "fingerprint": spec.fingerprint})
+    described = {"title": spec.name, "description": spec.description}
+    identity = {"sweep": json.dumps(table), "fingerprint": spec.fingerprint}
+    settings = {"dynamics": table["dynamics"].pop("kind"), "settings": table["dynamics"]}
+    return provenance.plain(described | settings | {"objective": table["objective"]} | store.made_by | identity)
