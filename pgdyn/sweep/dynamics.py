@@ -71,29 +71,29 @@ def plain(dynamics: Any) -> Dynamics:
     for name in ("t1", "target", "rtol", "atol", "learning_rate"):
         if np.ndim(getattr(dynamics, name, 0.0)):  # pyright: ignore[reportArgumentType]
             raise ValueError(f"dynamics.{name} must be a single number in a sweep, where axes set many")
+    kept: dict[str, Any] = {"objective": None}
     if isinstance(dynamics, Flow):
-        defaults = {name: value for name, value in MANY.items() if getattr(dynamics, name) is None}
-        return dataclasses.replace(dynamics, objective=None, **defaults)
-    if not isinstance(dynamics.optimizer, str | None):
+        kept |= {name: value for name, value in MANY.items() if getattr(dynamics, name) is None}
+    elif isinstance(dynamics.optimizer, str | None):
+        kept["optimizer"] = dynamics.optimizer or "sgd"
+    else:
         raise ValueError('dynamics.optimizer is a function, which a spec cannot hold; it must be "sgd" or "adam"')
-    dynamics = dataclasses.replace(dynamics, objective=None, optimizer=dynamics.optimizer or "sgd")
-    if not isinstance(dynamics, AscendSampled):
-        return dynamics
-    _seed(dynamics.key)
-    composed = estimators.composed(dynamics.chosen_estimator)
-    for part in filter(None, (composed.advantage, *composed.transforms, composed.draw)):
-        if type(part) not in (*ESTIMATORS.values(), *TRANSFORMS.values(), *REWARD_DRAWS.values()):
-            raise ValueError(f"dynamics.estimator is a {type(part).__name__}; it must be one of pgdyn.estimators")
-    return dataclasses.replace(dynamics, estimator=dynamics.chosen_estimator)
+    if isinstance(dynamics, AscendSampled):
+        _seed(dynamics.key)
+        kept["estimator"] = dynamics.chosen_estimator
+        composed = estimators.composed(dynamics.chosen_estimator)
+        for part in filter(None, (composed.advantage, *composed.transforms, composed.draw)):
+            if type(part) not in (*ESTIMATORS.values(), *TRANSFORMS.values(), *REWARD_DRAWS.values()):
+                raise ValueError(f"dynamics.estimator is a {type(part).__name__}; it must be one of pgdyn.estimators")
+    return dataclasses.replace(dynamics, **kept)
 
 
 def _seed(key: Any) -> int:
     """The seed that `jax.random.key` makes this key of."""
-    words = np.asarray(jax.random.key_data(key)).tolist()
-    if len(words) == 2 and not any(np.ndim(word) for word in words):
-        seed = (words[0] << 32) | words[1]
-        if seed < 2**63 and np.asarray(jax.random.key_data(jax.random.key(seed))).tolist() == words:
-            return seed
+    words = np.asarray(jax.random.key_data(key))
+    seed = int.from_bytes(words.astype(">u4").tobytes(), "big")
+    if seed < 2**63 and np.array_equal(words, jax.random.key_data(jax.random.key(seed))):
+        return seed
     raise ValueError("dynamics.key is no key of a seed; in a sweep give a seed, or an axis of seeds for many")
 
 

@@ -44,8 +44,7 @@ class Template:
 
     Attributes:
         arrays: field -> array, shaped as given ([K] or [P, K], ...).
-        draws: field -> {"uniform": [low, high]} or {"normal": [mean, deviation]}, of independent entries shaped
-            [P, K], [P, K, D] or [D]; without the P where it is 1.
+        draws: field -> {"uniform": [low, high]} or {"normal": [mean, deviation]}, of independent entries.
         sizes: "outputs", "prompts" and (with features) "dimension".
 
     Example:
@@ -73,9 +72,8 @@ class Template:
             with tables.within(key):
                 draws[key] = _distribution(rest.pop(key))
         arrays, _ = problem_file.table_arrays(rest, complete="true_reward" not in draws)
-        for key in draws:
-            if key in arrays:
-                raise ValueError(f"{key} is given twice")
+        if both := [key for key in draws if key in arrays]:
+            raise ValueError(f"{both[0]} is given twice")
         if "initial_params" in draws and "initial_policy" in arrays:
             raise ValueError("give initial_params or initial_policy, not both: each of them sets the start")
         return cls(arrays, draws, _sizes(arrays, "features" in {*arrays, *draws}, given))
@@ -118,7 +116,7 @@ class Template:
         Distributions are drawn for `seeds` [N].
         """
         own = {} if seeds is None else {base: self._drawn(base, seeds) for base in self.draws}  # [N, ...]
-        fixed: Any = False
+        fixed = np.zeros(self.shape("initial_policy"), bool)
         # The proxy that an axis changes entries of is the ground truth until it says otherwise.
         for base, index, values in sorted(entries, key=lambda entry: entry[0] != "true_reward"):
             own[base] = array = np.array(self._base(own, base, size))
@@ -127,10 +125,8 @@ class Template:
             lacking = array[place].ndim - values.ndim
             array[place] = values.reshape(size, *(1,) * lacking, *values.shape[1:])
             if base == "initial_policy" and index is not None:
-                set_here = np.zeros(array.shape[1:], bool)
-                set_here[place[1:]] = True
-                fixed = fixed | set_here
-        if np.any(fixed):
+                fixed[place[1:]] = True
+        if fixed.any():
             own["initial_policy"] = _renormalised(own["initial_policy"], fixed)
         arrays: dict[str, Any] = self.arrays | own
         if "true_reward" not in own:
