@@ -49,8 +49,6 @@ class Axis:
 
     Attributes:
         field: what the axis sets, for instance "proxy_reward[1]".
-        base: the field without its index.
-        index: the entries that the axis sets, or None for the whole field.
         values: [n], or [n, ...] where every value is a whole array of the field.
         name: the dimension's name; the field where none is given.
         unit: its unit.
@@ -67,8 +65,6 @@ class Axis:
     """
 
     field: str
-    base: str
-    index: Index | None
     values: np.ndarray
     name: str
     unit: str
@@ -131,6 +127,16 @@ class Axis:
             raise ValueError(validate.refusal("first", (), first, f"count is {number} and seeds end at 2^63 - 1"))
         start = validate.count("first", first, minimum=0)
         return _axis("seed", np.arange(start, start + number, dtype=np.int64), name, None)
+
+    @property
+    def base(self) -> str:
+        """The field without its index."""
+        return parse(self.field)[0]
+
+    @property
+    def index(self) -> Index | None:
+        """The entries that the axis sets, or None for the whole field."""
+        return parse(self.field)[1]
 
     @property
     def of_problem(self) -> bool:
@@ -252,8 +258,8 @@ def _axis(field: str, values: np.ndarray, name: Any, unit: Any, labels: Any = No
             raise ValueError(f"the value {found[counts > 1][0]:g} is listed twice")
         if labels is not None:
             raise ValueError("labels go with values that are arrays; numbers are their own coordinates")
-    named = (field if name is None else name, own_unit if unit is None else unit)
-    return Axis(field, base, index, values, *named, None if labels is None else _labels(labels, len(values)))
+    coordinates = None if labels is None else _labels(labels, len(values))
+    return Axis(field, values, field if name is None else name, own_unit if unit is None else unit, coordinates)
 
 
 def _labels(labels: Any, size: int) -> np.ndarray:

@@ -121,4 +121,4 @@ def _attributes(store: Store) -> dict[str, Any]:
     described = {"title": spec.name, "description": spec.description}
     identity = {"sweep": json.dumps(table), "fingerprint": spec.fingerprint}
     settings = {"dynamics": table["dynamics"].pop("kind"), "settings": table["dynamics"]}
-    return provenance.plain(described | settings | {"objective": table["objective"]} | store.made_by | identity)
+    return provenance.plain(described | settings | {"objective": table["objective"]} | store.provenance | identity)

@@ -83,7 +83,7 @@ def run_sweep(
     with opened:
         sweep = _Sweep(opened, progress)
         if sweep.todo and on_dask:
-            with connect(spec, opened.made_by["numbers"], cluster, workers, worker_timeout) as compute:
+            with connect(spec, opened.provenance["numbers"], cluster, workers, worker_timeout) as compute:
                 sweep.finish(compute)
         elif sweep.todo:
             sweep.finish(functools.partial(_compute_here, spec))

@@ -61,8 +61,8 @@ class Store:
     """
 
     def __init__(self, path: pathlib.Path, spec: Spec, made_by: Mapping[str, Any]):
-        self.path, self.spec, self.made_by = path, spec, dict(made_by)
-        origin = digest({"sweep": spec.fingerprint, "numbers": self.made_by["numbers"]})
+        self.path, self.spec, self.provenance = path, spec, dict(made_by)
+        origin = digest({"sweep": spec.fingerprint, "numbers": self.provenance["numbers"]})
         self._names = [f"{i:05d}-{digest([origin, i])[:40]}" for i in range(spec.num_shards)]
         self._claims: dict[int | str, filelock.BaseFileLock] = {}
 
@@ -125,9 +125,13 @@ class Store:
             raise _other_version(path, root["made_by"], str(error)) from None
         return cls(path, spec, root["made_by"])
 
+    def folder(self, shard: int) -> pathlib.Path:
+        """Where a shard lies once it is done."""
+        return self.path / "shards" / self._names[shard]
+
     def state(self, shard: int) -> Literal["done", "missing", "damaged"]:
         """Whether a shard is there and whole, every byte of it checked."""
-        folder = self._folder(shard)
+        folder = self.folder(shard)
         try:
             stored = (folder / _MANIFEST).read_bytes()
             return "done" if stored == self._manifest(shard, folder) else "damaged"
@@ -136,7 +140,7 @@ class Store:
 
     def count(self) -> int:
         """How many shards have been written, damaged ones among them."""
-        return sum(os.path.lexists(self._folder(shard)) for shard in range(self.spec.num_shards))
+        return sum(os.path.lexists(self.folder(shard)) for shard in range(self.spec.num_shards))
 
     def read(self, shard: int) -> dict[str, np.ndarray]:
         """A shard's arrays, in memory; a ValueError if it is missing or damaged."""
@@ -144,14 +148,14 @@ class Store:
 
         if (state := self.state(shard)) != "done":
             raise ValueError(f"{self.path}: shard {shard} is {state}; the sweep's own command makes it again")
-        group: Any = zarr.open_group(self._folder(shard), mode="r")
+        group: Any = zarr.open_group(self.folder(shard), mode="r")
         return {name: np.asarray(group[name][...]) for name in self.spec.observables}
 
     def write(self, shard: int, arrays: Mapping[str, np.ndarray]) -> None:
         """Writes a shard whole, or nothing and an OSError, in place of whatever is there under its name."""
         import zarr.storage
 
-        folder = self._folder(shard)
+        folder = self.folder(shard)
         if folder.is_symlink():
             folder.unlink()
         with atomic.whole_folder(folder, overwrite=True) as partial:
@@ -203,15 +207,16 @@ class Store:
                 atomic.remove(entry)
                 self.release(int(number))
 
+    def close(self) -> None:
+        """Gives up all claims."""
+        for shard in list(self._claims):
+            self.release(shard)
+
     def __enter__(self) -> Store:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for shard in list(self._claims):
-            self.release(shard)
-
-    def _folder(self, shard: int) -> pathlib.Path:
-        return self.path / "shards" / self._names[shard]
+        self.close()
 
     def _manifest(self, shard: int, folder: pathlib.Path) -> bytes:
         files = {}
@@ -223,7 +228,7 @@ class Store:
     def _adopt(self) -> None:
         """Writes the description, or checks that it is this sweep's."""
         root, ours = _description(self.path), {"zarr.json", *self._names}
-        here = {"spec": self.spec.to_table(), "fingerprint": self.spec.fingerprint, "made_by": self.made_by}
+        here = {"spec": self.spec.to_table(), "fingerprint": self.spec.fingerprint, "made_by": self.provenance}
         change = None
         if isinstance(root, str):
             names = sorted(entry.name for entry in self.path.glob("shards/*"))
@@ -232,8 +237,8 @@ class Store:
                 change = f"/zarr.json is {root} and the shard {foreign[0]} is not of this spec"
         elif root["fingerprint"] != here["fingerprint"]:
             change = f" was made by another spec: {_difference(root['spec'], here['spec']) or 'it differs'}"
-        elif root["made_by"]["numbers"] != self.made_by["numbers"]:
-            versions = _difference(root["made_by"]["numbers"], self.made_by["numbers"])
+        elif root["made_by"]["numbers"] != self.provenance["numbers"]:
+            versions = _difference(root["made_by"]["numbers"], self.provenance["numbers"])
             change = f" was made by other versions, whose last digits differ: {versions}"
         if change is not None:
             raise ValueError(f"{self.path}{change}; choose another --out or replace it with --overwrite")
