@@ -107,7 +107,7 @@ class Axis:
         seeds = values.tolist() if isinstance(values, np.ndarray) else values
         if field == "seed" and isinstance(seeds, list | tuple):
             checked = [validate.count(f"values[{i}]", seed, minimum=0) for i, seed in enumerate(seeds)]
-            return _axis(field, np.asarray(checked, np.int64), name, unit, labels)
+            return _axis(field, np.asarray(checked, np.int64), name, unit)
         array = validate.as_floats("values", values)
         if array.ndim == 0:
             raise ValueError(validate.refusal("values", (), float(array), "it must be a list"))

@@ -190,6 +190,14 @@ BAD = {  # what is wrong -> (the file, the words that must be in the sentence)
         "axes[0] (proxy_reward[1]): initial logits[0, 0, 2] is -1e+308; features @ initial_params / temperature must",
     ),
     "problem sum": (changed("[0.1, 0.6, 0.3]", "[0.1, 0.6, 0.4]"), "sums to 1.1"),
+    "problem outputs": (
+        changed(TEMPLATE, "[problem]\nfeatures = [[1.0], [0.0], [1.0], [2.0]]\ntrue_reward = [1.0, 0.8, -1.0]\n"),
+        "problem: true_reward has shape (3,), but outputs is 4 in other arrays",
+    ),
+    "problem params": (
+        changed(TEMPLATE, "[problem]\ntrue_reward = [1.0, 0.8, -1.0]\ninitial_params = [1.0, 2.0, 3.0, 4.0]\n"),
+        "problem: initial_params has shape (4,), but outputs is 3 in other arrays",
+    ),
     "problem file missing": (changed(TEMPLATE, '[problem]\nfile = "none.toml"\n'), "none.toml: there is no such file"),
     "problem file and more": (
         changed("[problem]", '[problem]\nfile = "a.toml"'),
