@@ -1,4 +1,4 @@
-"""Whether the axes of a sweep set what there is to set, each something of its own, to values that give problems.
+"""What the axes of a sweep set at a point, and whether each sets something of its own, to values that give problems.
 
 What does not is refused by a ValueError that names the axis.
 """
@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from pgdyn import validate
+from pgdyn.batch import Batch
 from pgdyn.io import tables
 from pgdyn.sweep.axis import FIELDS, Axis
 from pgdyn.sweep.dynamics import Dynamics
@@ -58,19 +59,23 @@ def require(axes: Any, template: Template, dynamics: Dynamics, reserved: Sequenc
     if template.draws and "seed" not in taken:
         raise ValueError(f"problem: {next(iter(template.draws))} is random, so an axis of seeds is needed")
     _require_room([axis for axis in axes if axis.base == "initial_policy" and axis.index is not None], template)
-    along = [axis for axis in axes if axis.of_problem]
     most = max(1, _NUMBERS // math.prod(template.sizes.values()))
     for i, axis in enumerate(axes):
         # The problems along one axis, all others at their first value: the constructors know every rule.
         for first in range(0, len(axis), most) if axis.of_problem else ():
             with _within(i, axis.field), tables.within(f"from value {first} on") if first else contextlib.nullcontext():
-                own = axis.values[first : first + most]
-                rows = [own if other is axis else other.values[[0] * len(own)] for other in along]
-                chosen = [(other.base, other.index, row) for other, row in zip(along, rows, strict=True)]
-                template.batch(len(own), chosen, np.zeros(len(own), np.int64))
-    if not along:
+                own = np.arange(first, min(first + most, len(axis)))
+                problems(axes, template, [own if other is axis else 0 * own for other in axes])
+    if not any(axis.of_problem for axis in axes):
         with tables.within("problem"):
-            template.batch(1, (), np.zeros(1, np.int64))
+            problems(axes, template, [np.zeros(1, int)] * len(axes))
+
+
+def problems(axes: Sequence[Axis], template: Template, at: Sequence[np.ndarray]) -> tuple[dict[str, np.ndarray], Batch]:
+    """What axes set at N points, by field, and the problems there; `at` are their indices [N] along each axis."""
+    values = {axis.field: axis.values[index] for axis, index in zip(axes, at, strict=True)}
+    entries = [(axis.base, axis.index, values[axis.field]) for axis in axes if axis.of_problem]
+    return values, template.batch(len(at[0]), entries, values.get("seed"))
 
 
 def _entries(axis: Axis, template: Template, dynamics: Dynamics) -> np.ndarray:

@@ -15,6 +15,7 @@ import numpy as np
 
 from pgdyn import validate
 from pgdyn.solve import solve
+from pgdyn.sweep import addressing
 from pgdyn.sweep.dynamics import Dynamics
 from pgdyn.sweep.spec import Spec
 from pgdyn.version import __version__
@@ -43,11 +44,8 @@ def compute_shard(spec: Spec, shard: int) -> Arrays:
 
     Raises ValueError if the problem's constructor refuses the points, or the dynamics their precision.
     """
-    points = np.asarray(spec.shard_points(shard))
-    at = np.unravel_index(points, spec.shape)
-    values = {axis.field: axis.values[index] for axis, index in zip(spec.axes, at, strict=True)}
-    entries = [(axis.base, axis.index, values[axis.field]) for axis in spec.axes if axis.of_problem]
-    batch = spec.template.batch(len(points), entries, values.get("seed"))
+    at = np.unravel_index(np.asarray(spec.shard_points(shard)), spec.shape)
+    values, batch = addressing.problems(spec.axes, spec.template, at)
     solution = solve(batch, _settings(spec, values))
     found = {name: np.asarray(getattr(solution, name)) for name in spec.observables}
     keys = np.ndim(solution.result) == 2  # one for each problem
