@@ -89,13 +89,14 @@ def open_sweep(
             "or open it with partial=True"
         )
     here = np.isin(np.arange(spec.num_points) // spec.shard_size, done)
-    parts = [opened.read(shard) for shard in done]
     flat: dict[str, np.ndarray] = {}
-    for name in names if parts else ():
-        array = np.concatenate([part[name] for part in parts])
-        missing = np.nan if array.dtype.kind == "f" else -1
-        flat[name] = np.full((spec.num_points, *array.shape[1:]), missing, array.dtype)
-        flat[name][here] = array
+    for shard in done:
+        arrays, points = opened.read(shard), spec.shard_points(shard)
+        for name in names:
+            if name not in flat:
+                missing = np.nan if arrays[name].dtype.kind == "f" else -1
+                flat[name] = np.full((spec.num_points, *arrays[name].shape[1:]), missing, arrays[name].dtype)
+            flat[name][points.start : points.stop] = arrays[name]
     if partial:
         flat["done"] = here
     described: dict[str, Any] = {

@@ -267,7 +267,14 @@ def _template(problem: Any, folder: pathlib.Path | None = None) -> Template:
         return problem
     if isinstance(problem, Mapping):
         with tables.within("problem"):
-            return _template(_file(problem), folder) if "file" in problem else Template.from_table(problem)
+            if "file" not in problem:
+                return Template.from_table(problem)
+            for key in problem:
+                if key != "file":
+                    raise ValueError(f"the key {key} stands beside file; change the file or sweep over {key}")
+            if not isinstance(problem["file"], str) or not problem["file"]:
+                raise ValueError(validate.refusal("file", (), problem["file"], "it must be the path of a problem file"))
+            return _template(problem["file"], folder)
     if isinstance(problem, str | os.PathLike):
         path = pathlib.Path(folder or "", problem)
         table = tables.read(path)
@@ -278,12 +285,3 @@ def _template(problem: Any, folder: pathlib.Path | None = None) -> Template:
         raise ValueError(f"problem is a batch of {len(problem)}; a sweep takes one problem and makes the batch")
     require_single(problem, "a sweep")
     return Template.from_table(problem_file.problem_arrays(problem))
-
-
-def _file(table: Mapping[str, Any]) -> str:
-    for key in table:
-        if key != "file":
-            raise ValueError(f"the key {key} stands beside file; change the file or sweep over {key}")
-    if not isinstance(table["file"], str) or not table["file"]:
-        raise ValueError(validate.refusal("file", (), table["file"], "it must be the path of a problem file"))
-    return table["file"]
