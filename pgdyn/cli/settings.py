@@ -25,6 +25,7 @@ _CHOICES = {  # part -> help of the option that chooses its class
     "reward_draw": "With ascend_sampled: Draws the reward of every sample anew.",
 }
 _DEFAULTS = {"dynamics": "flow", "estimator": "reinforce", "save_every": f"what saves at most {_MOST_SAVES} points"}
+_KEYS = {"reward_draw": "draw"}  # part -> key in the table of an estimator, where they differ
 _FLAGS = {"key": ["--seed"], "learning_rate": ["--learning-rate", "--lr"]}
 _NAMES = {  # (class, field) -> option, where its name says too little without the class
     ("a KL penalty", "form"): "penalty",
@@ -153,28 +154,26 @@ def _chosen(part: str, given: Mapping[str, Any]) -> list[str]:
 
 def build(given: Mapping[str, Any]) -> Any:
     """The settings of the options that are given, by their names, which `check` has let pass."""
-    from pgdyn import Objective, estimators
-    from pgdyn.solve import DYNAMICS
+    from pgdyn.io import settings
 
-    classes: dict[str, Any] = {**estimators.ESTIMATORS, **estimators.TRANSFORMS, **estimators.REWARD_DRAWS}
-    classes |= {"a KL penalty": estimators.KLPenalty, "a surrogate": estimators.Surrogate}
     (dynamics,) = _chosen("dynamics", given)
-    values = _values("dynamics", dynamics, given)
-    values["objective"] = Objective(**_values("objective", "objective", given))
+    table = {"kind": dynamics, **_values("dynamics", dynamics, given)}
+    table["objective"] = _values("objective", "objective", given)
     if "estimator" in _PARTS["dynamics"][dynamics]:
-        chosen = [(part, name) for part in _OF_ESTIMATOR for name in _chosen(part, given)]
-        made = [classes[name](**_values(part, name, given)) for part, name in chosen]
-        values["estimator"] = estimators.compose(*made) if len(made) > 1 else made[0]
+        parts = {part: [_named_values(part, name, given) for name in _chosen(part, given)] for part in _OF_ESTIMATOR}
+        (advantage,), transforms = parts.pop("estimator"), parts.pop("transform")
+        others = {_KEYS.get(part, part): one for part, found in parts.items() for one in found}
+        table["estimator"] = {**advantage, "transforms": transforms, **others}
     if "save_every" in _PARTS["dynamics"][dynamics]:
-        values.setdefault("save_every", max(1, -(-values["steps"] // (_MOST_SAVES - 1))))
-    return DYNAMICS[dynamics](**values)
+        table.setdefault("save_every", max(1, -(-table["steps"] // (_MOST_SAVES - 1))))
+    return settings.dynamics(table)
+
+
+def _named_values(part: str, name: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    return ({"name": name} if part in _CHOICES else {}) | _values(part, name, given)
 
 
 def _values(part: str, name: str, given: Mapping[str, Any]) -> dict[str, Any]:
     """Field -> value, of one class."""
-    found = {}
-    for option, owners in _OPTIONS[part].items():
-        if option in given and name in owners:
-            field, value = owners[name], given[option]
-            found[field.name] = None if value == NONE and NONE not in (field.choices or ()) else value
-    return found
+    owned = {option: owners[name].name for option, owners in _OPTIONS[part].items() if name in owners}
+    return {field: given[option] for option, field in owned.items() if option in given}

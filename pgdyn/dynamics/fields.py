@@ -140,43 +140,6 @@ def _part_table(part: Any) -> dict[str, Any]:
     return {"name": type(part).__name__.lower(), **to_table(part), **absent}
 
 
-def from_table(classes: Mapping[str, type], table: Mapping[str, Any]) -> Any:
-    """The settings of a table with the keys `kind` and the fields of its class.
-
-    Args:
-        classes: by kind.
-        table: plain values.
-
-    Raises:
-        ValueError: naming the key that is missing, unknown or wrong.
-
-    Example:
-        >>> from pgdyn.dynamics.flow import Flow
-        >>> from_table({"flow": Flow}, {"kind": "flow", "t1": 5.0}).t1
-        5.0
-    """
-    from pgdyn import validate
-
-    if "kind" not in table:
-        raise ValueError(f"the key kind is missing; it is one of {', '.join(classes)}")
-    kind = table["kind"]
-    if not isinstance(kind, str) or kind not in classes:
-        raise ValueError(
-            f"kind is {validate.shown(kind)}; {validate.suggestion(str(kind), tuple(classes), 'it is one of')}"
-        )
-    rest = {key: value for key, value in table.items() if key != "kind"}
-    fields = describe(classes[kind])
-    for key in rest:
-        owners = [other for other, cls in classes.items() if key in describe(cls)]
-        if key not in fields and owners:
-            raise ValueError(f"the key {key} goes with kind {' or '.join(map(repr, owners))}, not with {kind!r}")
-    validate.refuse_unknown(rest, [name for name in fields])
-    for name, field in fields.items():
-        if field.default is MISSING and name not in rest:
-            raise ValueError(f"the key {name} is missing; kind {kind!r} needs it ({field.help.split('.')[0].lower()})")
-    return classes[kind](**rest)
-
-
 def sugar(cls: type, *, positional: int, first: str, defaults: Mapping[str, Any], extra: str = "") -> Any:
     """A decorator: gives a function the signature and docstring that the fields of `cls` imply.
 

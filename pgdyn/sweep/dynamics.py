@@ -8,14 +8,15 @@ The keys of a spec's [dynamics] table are `kind` ("flow", "ascend" or "ascend_sa
     estimator = {name = "reinforce", baseline = "value", group_size = 4}      # or a name alone
     estimator = {name = "grpo", transforms = ["whiten"], penalty = {form = "k3"}, surrogate = {epochs = 2}}
 
-Fields of single runs and of paths are not among them, as a sweep keeps ends; the objective has a table of its own.
+`pgdyn.io.settings` reads them. Fields of single runs and of paths are not among them, as a sweep keeps ends; the
+objective has a table of its own.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, TypeAlias
+from typing import Any
 
 import jax
 import numpy as np
@@ -25,12 +26,10 @@ from pgdyn.dynamics import fields
 from pgdyn.dynamics.ascend import Ascend
 from pgdyn.dynamics.flow import MANY, Flow
 from pgdyn.dynamics.sampled import AscendSampled
-from pgdyn.estimators import ESTIMATORS, REWARD_DRAWS, TRANSFORMS, Estimator, KLPenalty, Surrogate
-from pgdyn.io import tables
-from pgdyn.solve import DYNAMICS
+from pgdyn.estimators import ESTIMATORS, REWARD_DRAWS, TRANSFORMS
+from pgdyn.io import settings
+from pgdyn.io.settings import Dynamics
 
-Dynamics: TypeAlias = Flow | Ascend | AscendSampled
-_PARTS = {"draw": REWARD_DRAWS, "penalty": {"klpenalty": KLPenalty}, "surrogate": {"surrogate": Surrogate}}
 _ELSEWHERE = {
     "objective": "it has a table of its own, [objective]",
     "saves": "a sweep keeps the ends of runs",
@@ -50,9 +49,7 @@ def from_table(table: Mapping[str, Any]) -> Dynamics:
     for key, reason in _ELSEWHERE.items():
         if key in table:
             raise ValueError(f"the key {key} does not belong here: {reason}")
-    if "estimator" in table:
-        table = {**table, "estimator": _estimator(table["estimator"])}
-    return plain(fields.from_table(DYNAMICS, table))
+    return plain(settings.dynamics(table))
 
 
 def to_table(dynamics: Dynamics) -> dict[str, Any]:
@@ -95,29 +92,3 @@ def _seed(key: Any) -> int:
     if seed < 2**63 and np.array_equal(words, jax.random.key_data(jax.random.key(seed))):
         return seed
     raise ValueError("dynamics.key is no key of a seed; in a sweep give a seed, or an axis of seeds for many")
-
-
-def _estimator(table: Any) -> Estimator:
-    """The estimator of a name, or of a table of a name, arguments and further parts."""
-    table = dict(table) if isinstance(table, Mapping) else {"name": table}
-    transforms = table.pop("transforms", [])
-    if not isinstance(transforms, list | tuple):
-        raise ValueError(f"estimator: transforms is {validate.shown(transforms)}; it must be a list")
-    parts = [_part(f"transforms[{i}]", one, TRANSFORMS) for i, one in enumerate(transforms)]
-    parts += [_part(key, table.pop(key), classes) for key, classes in _PARTS.items() if key in table]
-    estimator = _part("estimator", table, ESTIMATORS)
-    return estimators.compose(estimator, *parts) if parts else estimator
-
-
-def _part(key: str, table: Any, classes: Mapping[str, type]) -> Any:
-    arguments = dict(table) if isinstance(table, Mapping) else {"name": table}
-    name = arguments.pop("name", next(iter(classes)) if len(classes) == 1 else None)
-    if not isinstance(name, str) or name not in classes:
-        hint = validate.suggestion(str(name), classes, "it is one of")
-        raise ValueError(validate.refusal(key, (), name, hint))
-    known = fields.describe(classes[name])
-    for field, value in arguments.items():
-        if isinstance(value, str) and value == fields.NONE and field in known and known[field].default is not None:
-            arguments[field] = None
-    with tables.within(f"{key} {name}"):
-        return tables.build(classes[name], arguments)

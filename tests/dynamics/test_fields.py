@@ -7,8 +7,9 @@ import pytest
 
 import pgdyn
 from pgdyn import Ascend, AscendSampled, Flow, Objective
-from pgdyn.dynamics.fields import MISSING, describe, from_table, to_table
-from pgdyn.estimators import Reinforce, Surrogate
+from pgdyn.dynamics.fields import MISSING, describe, estimator_table, to_table
+from pgdyn.estimators import GRPO, Reinforce, Surrogate, Whiten, compose
+from pgdyn.io import settings as reader
 from pgdyn.solve import DYNAMICS
 
 CLASSES = [*DYNAMICS.values(), Objective, Reinforce]
@@ -73,8 +74,16 @@ def test_plain_settings_survive_a_table(settings):
     """Also one that has been written to a file and read again."""
     table = to_table(settings)
     assert table["kind"] == settings.name
-    assert from_table(DYNAMICS, table) == settings
-    assert from_table(DYNAMICS, json.loads(json.dumps(table))) == settings
+    assert reader.dynamics(table) == settings
+    assert reader.dynamics(json.loads(json.dumps(table))) == settings
+
+
+def test_nested_settings_survive_a_table():
+    objective = Objective("true", kl=0.25, kl_direction="forward", normalize_by_std="detached")
+    again = reader.dynamics(json.loads(json.dumps(to_table(Flow(5.0, objective=objective)), default=float)))
+    assert again.objective == objective
+    estimator = compose(GRPO(4, scale="none"), Whiten(), Surrogate(clip_low=None, epochs=2))
+    assert reader.estimator(estimator_table(estimator)) == estimator and reader.estimator(estimator) is estimator
 
 
 def test_fields_that_are_none_are_left_out():
@@ -114,7 +123,7 @@ def test_modules_become_tables_of_their_own():
 )
 def test_bad_tables_are_refused_in_one_sentence(table, sentence):
     with pytest.raises(ValueError) as refusal:
-        from_table(DYNAMICS, table)
+        reader.dynamics(table)
     assert str(refusal.value).startswith(sentence) and "\n" not in str(refusal.value)
 
 
