@@ -252,6 +252,7 @@ def _best(met: _Met, flow: Flow) -> tuple[int, ...]:
     return tuple(int(i) for i in np.unravel_index(best, value.shape))
 
 
+@eqx.filter_jit
 def _starts(region: Region, draws: int, key: Array) -> Float[Array, "S P K"]:
     truth = region.truth
     low, high = (edge(truth, axis=1, keepdims=True) for edge in (jnp.min, jnp.max))

@@ -2,6 +2,7 @@
 
 import itertools
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -87,6 +88,13 @@ def test_critiques_have_two_phases(tmp_path):
     assert broken(critique_phases_claims.REPRODUCTION, data, changes) == []
 
 
+@eqx.filter_jit
+def velocity_of(problem, objective):
+    """Of the logits, at the start."""
+    gradient = objective.gradient(problem, problem.initial_params)
+    return gradient if problem.features is None else pgdyn.policy.project(problem.features, gradient)
+
+
 def test_wrong_labels_that_are_alike_count_as_one():
     """The velocity of the log-odds, against the problem that writes all labels out."""
     labels, sound = 5, 0.1
@@ -98,10 +106,7 @@ def test_wrong_labels_that_are_alike_count_as_one():
     small = critique_phases.judges(np.array([sound]), np.array([labels]), outcome[None], outcome=outcome)[0]
     moved = []
     for problem in (whole, small):
-        gradient = pgdyn.Objective().gradient(problem, problem.initial_params)
-        velocity = np.asarray(
-            pgdyn.policy.project(problem.features, gradient) if problem.features is not None else gradient
-        )
+        velocity = np.asarray(velocity_of(problem, pgdyn.Objective()))
         moved.append(velocity[:, 0] - velocity[:, 1])
     np.testing.assert_allclose(moved[0], moved[1], rtol=1e-12)
 
@@ -152,10 +157,10 @@ def test_tied_answers_move_as_answers_written_out():
     successors = [[1, 1 + length], *([2 + i if i % length < length - 1 else -1, -1] for i in range(2 * length))]
     chances = np.repeat([[0.5, 0.5], *([p, 1 - p] for p in per_token)], [1, length, length], axis=0)
     whole = pgdyn.Problem.tabular(chances, np.zeros(chances.shape), transitions=successors)
-    expected = mdp.AnswerLikelihood.of(whole, (0,) * length).gradient(whole, whole.initial_params)
+    expected = velocity_of(whole, mdp.AnswerLikelihood.of(whole, (0,) * length))
     weights = jnp.asarray([1.0, 0.0, 0.0])
     problem, objective = answer_length.tied(jnp.asarray(float(length)), weights, per_token)
-    moved = pgdyn.policy.project(problem.features, objective.gradient(problem, problem.initial_params))
+    moved = velocity_of(problem, objective)
     np.testing.assert_allclose(moved, np.asarray(expected)[[0, 1, 1 + length]], rtol=1e-12)
 
 

@@ -86,9 +86,10 @@ def test_natural_gradients_solve_the_fisher_system(tree):
     """F^+ g with F of all episodes, by NumPy."""
     features = np.random.default_rng(0).normal(size=(3, 2, 2))
     problem = mdp.tree(2, 2, [1.0, 0.8, -1.0, -1.0], features=features, initial_params=[0.3, -0.2])
-    found = velocity(problem, pgdyn.Objective(), problem.initial_params, None, geometry="natural")
+    found = jax.jit(lambda p: velocity(problem, pgdyn.Objective(), p, None, geometry="natural"))(problem.initial_params)
     leaves = mdp.leaves(problem)
-    scores = np.asarray(jax.jacobian(lambda p: mdp.leaves(problem, p).log_policy)(problem.initial_params))
+    scores = jax.jit(jax.jacobian(lambda p: mdp.leaves(problem, p).log_policy))(problem.initial_params)
+    scores = np.asarray(scores)
     mass = np.exp(np.asarray(leaves.log_policy))
     fisher, gradient = (scores.T * mass) @ scores, scores.T @ (mass * np.asarray(leaves.proxy_return))
     np.testing.assert_allclose(found, np.linalg.solve(fisher, gradient), rtol=1e-9)

@@ -44,16 +44,20 @@ def test_a_module_of_equinox_is_trained_on_a_tree():
         sequence.true_reward,
         transitions=sequence.transitions,
     )
-    start = problem.initial_params
     objective = pgdyn.Objective(kl=0.1)
-    gradient = objective.gradient(problem, start)
+
+    @jax.jit
+    def measure(params):
+        jacobian = jax.jacobian(problem.network)(params)
+        value, gradient = objective.value(problem, params), objective.gradient(problem, params)
+        return value, gradient, pgdyn.kernel(problem, params), jacobian
+
+    start = np.asarray(problem.initial_params)
     step = np.random.default_rng(2).normal(size=start.shape)
-    ahead, behind = (objective.value(problem, start + h * jnp.asarray(step)) for h in (1e-5, -1e-5))
-    np.testing.assert_allclose(float(gradient @ step), float(ahead - behind) / 2e-5, rtol=1e-6)
-    jacobian = jax.jacobian(problem.network)(start)
-    np.testing.assert_allclose(
-        pgdyn.kernel(problem, start), np.einsum("pkd,qld->pkql", jacobian, jacobian), rtol=1e-10, atol=1e-14
-    )
+    _, gradient, kernel, jacobian = map(np.asarray, measure(start))
+    ahead, behind = (measure(start + h * step)[0] for h in (1e-5, -1e-5))
+    np.testing.assert_allclose(gradient @ step, float(ahead - behind) / 2e-5, rtol=1e-6)
+    np.testing.assert_allclose(kernel, np.einsum("pkd,qld->pkql", jacobian, jacobian), rtol=1e-10, atol=1e-14)
     trained = pgdyn.ascend(problem, 200, save_every=200)
     assert trained.true_value[-1] > trained.true_value[0]
     assert isinstance(problem.network.params(trained.params[-1]), eqx.nn.MLP)

@@ -2,6 +2,7 @@
 
 import itertools
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -22,6 +23,18 @@ def thoughts(length, per_token=(0.6, 0.5), policy=(0.5, 0.5)):
             successors.append([following, -1])
             start.append([right, 1 - right])
     return pgdyn.Problem.tabular(start, np.zeros((len(start), 2)), transitions=successors)
+
+
+@eqx.filter_jit
+def value_and_gradient(problem, objective, params):
+    return objective.value(problem, params), objective.gradient(problem, params)
+
+
+@eqx.filter_jit
+def optimum_and_gradient(problem, reference, weight):
+    value, worth = rewards.soft_values(problem, problem.proxy_reward, reference, weight)
+    best = reference + (worth - value[:, None]) / weight
+    return best, pgdyn.Objective(kl=0.5).gradient(problem, best)
 
 
 def test_shaping_leaves_exact_gradients_alone():
@@ -65,9 +78,7 @@ def test_best_values_are_those_of_the_best_policy():
 def test_soft_values_are_the_optimum_of_the_penalised_objective():
     problem = mdp.random_mdp(6, states=2, actions=2, horizon=3, ending=0.2)
     reference = pgdyn.policy.log_policy(problem, problem.initial_params)
-    value, worth = rewards.soft_values(problem, problem.proxy_reward, reference, jnp.asarray(0.5))
-    best = reference + (worth - value[:, None]) / 0.5
-    gradient = pgdyn.Objective(kl=0.5).gradient(problem, best)
+    best, gradient = optimum_and_gradient(problem, reference, jnp.asarray(0.5))
     np.testing.assert_allclose(gradient, 0, atol=1e-14)
     np.testing.assert_allclose(np.exp(best).sum(axis=1), 1, rtol=1e-12)
 
@@ -119,23 +130,25 @@ def test_likelihood_objective_by_listing_groups(transform):
         moved = z.astype(complex)
         moved[index] += 1e-30j
         expected[index] = value(moved).imag / 1e-30
-    np.testing.assert_allclose(objective.value(problem, jnp.asarray(z)), value(z), rtol=1e-12)
-    np.testing.assert_allclose(objective.gradient(problem, jnp.asarray(z)), expected, atol=1e-12)
+    found_value, found = value_and_gradient(problem, objective, jnp.asarray(z))
+    np.testing.assert_allclose(found_value, value(z), rtol=1e-12)
+    np.testing.assert_allclose(found, expected, atol=1e-12)
 
 
 def test_the_engine_does_not_scale_a_likelihood():
     """Rewards of 1e9, which the likelihood never pays, change nothing."""
     problem = thoughts(2)
     objective = AnswerLikelihood.of(problem, (0, 0), kl=0.1)
-    huge = problem.with_proxy(np.full((2, *problem.true_reward.shape), 1e9))
-    plain = pgdyn.flow_many(pgdyn.stack([problem, problem]), 3.0, objective=objective)
-    np.testing.assert_allclose(pgdyn.flow_many(huge, 3.0, objective=objective).log_policy, plain.log_policy, rtol=1e-12)
+    plain, huge = (problem.with_proxy(np.full((2, *problem.true_reward.shape), size)) for size in (0.0, 1e9))
+    plain, huge = (pgdyn.flow_many(batch, 3.0, objective=objective) for batch in (plain, huge))
+    np.testing.assert_allclose(huge.log_policy, plain.log_policy, rtol=1e-12)
+    assert not np.array_equal(plain.log_policy[0], problem.initial_params)
 
 
 def test_without_the_direct_term_answers_stand_still():
     problem = thoughts(2)
     objective = AnswerLikelihood.of(problem, (0, 0), transform="mean_probability", direct_term=False)
-    gradient = objective.gradient(problem, problem.initial_params)
+    gradient = value_and_gradient(problem, objective, problem.initial_params)[1]
     np.testing.assert_array_equal(gradient[1:], 0)
     assert gradient[0, 0] > 0
 
@@ -145,7 +158,8 @@ def test_one_thought_and_the_log_are_supervised_learning():
     answer = pgdyn.Problem.tabular([[1.0, 0.0], [0.3, 0.7]], np.zeros((2, 2)), transitions=[[1, -1], [-1, -1]],
                                    mask=[[True, False], [True, True]])  # fmt: skip
     objective = AnswerLikelihood.of(answer, (0,), transform="log_probability")
-    np.testing.assert_allclose(objective.gradient(answer, answer.initial_params)[1], [0.7, -0.7], rtol=1e-12)
+    gradient = value_and_gradient(answer, objective, answer.initial_params)[1]
+    np.testing.assert_allclose(gradient[1], [0.7, -0.7], rtol=1e-12)
 
 
 def test_bilevel_gradient_is_the_covariance_in_one_step():
@@ -161,7 +175,7 @@ def test_bilevel_gradient_is_the_covariance_in_one_step():
     found = policy * np.exp((0.8 * main[0] - 0.4 * extra[0]) / kl)
     found /= found.sum()
     covariance = found @ (main[0] * extra[0]) - (found @ main[0]) * (found @ extra[0])
-    np.testing.assert_allclose(jax.grad(primary)(phi)[1], covariance / kl, rtol=1e-10)
+    np.testing.assert_allclose(jax.jit(jax.grad(primary))(phi)[1], covariance / kl, rtol=1e-10)
 
 
 def test_bilevel_gradient_is_the_implicit_one():
@@ -180,16 +194,20 @@ def test_bilevel_gradient_is_the_implicit_one():
     def primary(theta):
         return pgdyn.policy.value(problem, pgdyn.policy.log_policy(problem, theta.reshape(4, 2)), main)
 
-    best = bilevel.inner_optimum(problem, main, extra, phi, kl=kl).ravel()
-    np.testing.assert_allclose(jax.grad(inner)(best, phi), 0, atol=1e-13)
-    hessian = jax.hessian(inner)(best, phi) - 1e-9 * jnp.eye(8)
-    mixed = jax.jacobian(jax.grad(inner), argnums=1)(best, phi)
-    implicit = -mixed.T @ jnp.linalg.solve(hessian, jax.grad(primary)(best))
-
     def outer(phi):
-        return pgdyn.policy.value(problem, bilevel.inner_optimum(problem, main, extra, phi, kl=kl), main)
+        log = bilevel.inner_optimum(problem, main, extra, phi, kl=kl)
+        return pgdyn.policy.value(problem, log, main), log.ravel()
 
-    np.testing.assert_allclose(jax.grad(outer)(phi), implicit, rtol=1e-6)
+    @jax.jit
+    def derivatives(phi):
+        found, best = jax.grad(outer, has_aux=True)(phi)
+        slope, mixed = jax.grad(inner), jax.jacobian(jax.grad(inner), argnums=1)
+        return found, slope(best, phi), jax.hessian(inner)(best, phi), mixed(best, phi), jax.grad(primary)(best)
+
+    found, slope, hessian, mixed, direct = map(np.asarray, derivatives(phi))
+    np.testing.assert_allclose(slope, 0, atol=1e-13)
+    implicit = -mixed.T @ np.linalg.solve(hessian - 1e-9 * np.eye(8), direct)
+    np.testing.assert_allclose(found, implicit, rtol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Visits, action values, gradients and flows of sequences against lists of all episodes."""
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -85,9 +86,14 @@ def test_visits_and_values_of_any_graph(seed, points):
     for s in reversed(range(points)):
         worth[s] = reward[s] + chance[s] @ value
         value[s] = policy[s] @ worth[s]
-    np.testing.assert_allclose(transitions.visits(jnp.asarray(weights), jnp.asarray(policy)), visits, atol=1e-14)
-    found = transitions.action_values(jnp.asarray(policy), jnp.asarray(reward))
-    np.testing.assert_allclose(found, worth, rtol=1e-13, atol=1e-13)
+    found_visits, found_worth = visits_and_values(transitions, *map(jnp.asarray, (weights, policy, reward)))
+    np.testing.assert_allclose(found_visits, visits, atol=1e-14)
+    np.testing.assert_allclose(found_worth, worth, rtol=1e-13, atol=1e-13)
+
+
+@eqx.filter_jit
+def visits_and_values(transitions, start, policy, reward):
+    return transitions.visits(start, policy), transitions.action_values(policy, reward)
 
 
 @pytest.mark.parametrize("stochastic", [False, True])
@@ -98,9 +104,13 @@ def test_many_levels_are_looped_over_with_the_same_numbers(stochastic, monkeypat
     policy = jnp.asarray(draw.dirichlet(np.ones(3), (12, lanes)).transpose(0, 2, 1))
     reward = jnp.asarray(draw.normal(size=(12, 3, lanes)))
     start = jnp.asarray(draw.dirichlet(np.ones(12), lanes).T)
-    plain = transitions.visits(start, policy), transitions.action_values(policy, reward)
+
+    def compute():  # compiled anew by each call
+        return jax.jit(lambda: (transitions.visits(start, policy), transitions.action_values(policy, reward)))()
+
+    plain = compute()
     monkeypatch.setattr("pgdyn.transitions._UNROLLED", 1)
-    looped = transitions.visits(start, policy), transitions.action_values(policy, reward)
+    looped = compute()
     for one, other in zip(plain, looped, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-14, atol=1e-15)
 
@@ -129,15 +139,18 @@ def test_flow_and_engine_follow_scipy(name):
     ways = oracle.episodes(np.asarray(problem.transitions), weights)
     expected = oracle.log_policy(oracle.flow(start, 6.0, np.asarray(problem.proxy_reward), ways, start, **options))
     objective = objective_of(options)
-    flow = pgdyn.flow(problem, 6.0, objective=objective, rtol=1e-11, atol=1e-12, saves=2)
+    truth = np.asarray(problem.true_reward)
+    begin, end = (oracle.objective(z, truth, ways, start) for z in (start, expected))
+    settings = {"objective": objective, "target": (begin + end) / 2, "rtol": 1e-11, "atol": 1e-12}
+    flow = pgdyn.flow(problem, 6.0, saves=2, **settings)
     np.testing.assert_allclose(flow.log_policy[-1], expected, rtol=1e-9, atol=1e-9)
-    target = float(flow.true_value[0] + flow.true_value[-1]) / 2
-    many = pgdyn.flow_many(problem, 6.0, objective=objective, rtol=1e-11, atol=1e-12, target=target)
+    np.testing.assert_allclose(flow.true_value, [begin, end], rtol=1e-9)
+    many = pgdyn.flow_many(problem, 6.0, **settings)
     np.testing.assert_allclose(many.log_policy[0], expected, rtol=1e-8, atol=1e-8)
     for field in ("true_value", "proxy_value", "reward_variance", "kl"):
         np.testing.assert_allclose(getattr(many, field)[0], getattr(flow, field)[-1], rtol=1e-8, atol=1e-9)
-    single = pgdyn.flow(problem, 6.0, objective=objective, rtol=1e-11, atol=1e-12, saves=2, target=target)
-    np.testing.assert_allclose(many.hitting_time[0], single.hitting_time, rtol=1e-7)
+    assert np.isfinite(flow.hitting_time)
+    np.testing.assert_allclose(many.hitting_time[0], flow.hitting_time, rtol=1e-7)
 
 
 def test_one_decision_is_the_problem_without_transitions():
