@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -34,6 +35,7 @@ _EXPONENT, _SLOPE = 0.015, 0.003
 _LATE = (1e10, 1e14)
 
 
+@eqx.filter_jit  # else each of its operations is compiled by itself where a single problem is looked at
 def pull_along(problem: Problem) -> Array:
     """Computes h = <phi* - phi_med, v> / |v|^2, v from phi_med to the nearest point of the bad outputs' hull.
 

@@ -13,7 +13,7 @@ def test_distance_to_a_hull():
     points, others = rng.normal(size=(8, 3)), rng.normal(size=(8, 4, 3))
     points[:3] = others[:3].mean(axis=1)  # inside: distance 0
     points[3:5] *= 3
-    found = jax.vmap(hull.squared_distance)(jnp.asarray(points), jnp.asarray(others))
+    found = jax.jit(jax.vmap(hull.squared_distance))(jnp.asarray(points), jnp.asarray(others))
     for point, corners, distance in zip(points, others, found, strict=True):
         best = minimize(
             lambda w, p=point, c=corners: ((p - w @ c) ** 2).sum(),

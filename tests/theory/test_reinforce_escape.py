@@ -10,13 +10,31 @@ import pgdyn
 from pgdyn.theory import THEOREMS, reinforce_escape
 from pgdyn.theory.theorem import for_each
 
-pytestmark = pytest.mark.optimized
 ETA = reinforce_escape.LEARNING_RATE
+SEED = 2  # one for all, as 8,192 runs of 8,000 updates are made once for each draw
 
 
+@pytest.fixture(scope="module", autouse=True)
+def runs_made_once():
+    """Keeps what `escape_updates` has counted, for tests that look at the same draw."""
+    known, count = {}, reinforce_escape.escape_updates
+
+    def escape_updates(batch, baseline):
+        arrays = (batch.initial_params, batch.true_reward, baseline)
+        drawn = tuple((np.shape(array), np.asarray(array).tobytes()) for array in arrays)
+        if drawn not in known:
+            known[drawn] = count(batch, baseline)
+        return known[drawn]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reinforce_escape, "escape_updates", escape_updates)
+        yield
+
+
+@pytest.mark.optimized
 @pytest.mark.parametrize("outputs", [2, 5])
 def test_holds_wherever_its_draw_leads(outputs):
-    assert examined(THEOREMS["reinforce_escape"], 1, outputs).holds.all()
+    assert examined(THEOREMS["reinforce_escape"], SEED, outputs).holds.all()
 
 
 def test_the_law_is_inverse_gamma():
@@ -40,8 +58,9 @@ def test_one_update_moves_the_inverse_probability_by_what_the_mean_says():
     np.testing.assert_allclose(moved, -(1 - np.exp(-2 * ETA * best) - 2 * ETA * middle), rtol=1e-4)
 
 
+@pytest.mark.optimized
 def test_pooled_runs_lie_on_the_law_of_their_own_baseline():
-    batch, parameters = drawn(THEOREMS["reinforce_escape"], 2, 2)
+    batch, parameters = drawn(THEOREMS["reinforce_escape"], SEED, 2)
     found = reinforce_escape.escape_updates(batch, parameters["baseline"])
 
     def farthest(baseline):
@@ -67,10 +86,11 @@ def test_a_baseline_is_what_is_taken_off_every_reward():
     np.testing.assert_allclose(with_baseline.params, shifted.params, atol=1e-12)
 
 
+@pytest.mark.optimized
 @pytest.mark.parametrize("factor", [0.6, 1.7])
 def test_the_check_notices_another_clock(factor, monkeypatch):
     def faster(original):
         return lambda problem, baseline, updates: original(problem, baseline, factor * updates)
 
     mutated(monkeypatch, reinforce_escape, "escape_law", faster)
-    assert violations("reinforce_escape", size=2) > 8
+    assert violations("reinforce_escape", SEED, size=2) > 8

@@ -6,6 +6,7 @@ Each takes a problem that satisfies every assumption and gives one that breaks a
 import jax
 import jax.numpy as jnp
 import numpy as np
+from claims import drawn
 
 from near_misses.changes import (
     LITTLE,
@@ -248,9 +249,9 @@ NEAR_MISSES |= {
 }
 
 
-def near_misses(theorem, key, size):
+def near_misses(theorem, seed, size):
     """(what is missed, problem, parameters) of every near miss of one drawn problem."""
-    batch, parameters = theorem.sample_batch(key, 1, size)
+    batch, parameters = drawn(theorem, seed, size)
     problem = jax.tree.map(jnp.asarray, batch[0])
     parameters = {name: np.asarray(value)[0] for name, value in parameters.items()}
     for missed, miss in NEAR_MISSES.get(theorem.name, {}).items():
