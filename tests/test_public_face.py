@@ -154,20 +154,30 @@ def python(code, **environment):
 
 
 def test_import_loads_only_what_it_may():
+    """Step by step in one process; JAX, imported last, is in float64 all the same, and other programs are not."""
     heavy = ["xarray", "matplotlib", "zarr", "pandas", "pyarrow", "rich", "click", "scipy.integrate", "experiments"]
     heavy += ["diffrax", "optimistix", "optax"]  # a third of the time that all of pgdyn takes
-    used = "pgdyn.flow, pgdyn.stack, pgdyn.Objective, pgdyn.categorize, pgdyn.metrics, pgdyn.estimators"
-    for code, unwanted in ((f"import pgdyn; {used}", heavy), ("import pgdyn", [*heavy, "jax", "numpy"])):
-        assert python(f"import sys; {code}; print([name for name in {unwanted!r} if name in sys.modules])") == "[]"
+    code = f"""
+import os, sys, pgdyn
+print([name for name in {[*heavy, "jax", "numpy"]!r} if name in sys.modules])
+print(hasattr(pgdyn, "nothing"), {{*pgdyn.__all__}} <= {{*dir(pgdyn)}})
+pgdyn.flow, pgdyn.stack, pgdyn.Objective, pgdyn.categorize, pgdyn.metrics, pgdyn.estimators, pgdyn.Problem
+print([name for name in {heavy!r} if name in sys.modules])
+import jax.numpy
+print(jax.numpy.zeros(1).dtype, "JAX_ENABLE_X64" in os.environ)
+"""
+    assert python(code).splitlines() == ["[]", "False True", "[]", "float64 False"]
 
 
-def test_the_function_solve_is_not_hidden_by_its_module():
-    assert python("import pgdyn.solve, pgdyn.errors.design; print(pgdyn.solve.__name__)") == "solve"
-    assert python("import pgdyn; print(hasattr(pgdyn, 'nothing'), {*pgdyn.__all__} <= {*dir(pgdyn)})") == "False True"
+def test_jax_may_come_first_and_the_function_solve_is_not_hidden_by_its_module():
+    code = "import jax, pgdyn; print(jax.numpy.zeros(1).dtype)"
+    code += "; import pgdyn.solve, pgdyn.errors.design; print(pgdyn.solve.__name__)"
+    assert python(code).splitlines() == ["float64", "solve"]
 
 
 RUN = """
 import numpy as np, jax, pgdyn
+pgdyn.compilation_cache.enable()
 policy, reward = [0.05, 0.5, 0.15, 0.15, 0.15], [1.0, 0.8, -1.0, -1.0, -1.0]
 problem = pgdyn.Problem.tabular(policy, reward)
 linear = pgdyn.Problem.linear(np.eye(5), reward, initial_policy=policy, temperature=0.5)
@@ -207,15 +217,27 @@ def first_run():
     return f"{int(hit)} {oracles.value(setting, path[-1], reward):.4f}"
 
 
-def test_float64_is_on_from_import(first_run):
-    printed = python(RUN).splitlines()
-    assert printed == ["True float64 float64", first_run, *(f"{name} float64" for name in RUNS), *["flowed"] * 2]
+# Problems made before float64 is switched off and after: neither gives a float32 answer in silence.
+SWITCHED_OFF = """
+jax.config.update("jax_enable_x64", False)
+after = pgdyn.Problem.tabular(policy, reward)
+for one in (problem, after):
+    for flow in (pgdyn.flow, pgdyn.flow_many):
+        try:
+            flow(one, 1.0)
+        except ValueError as refusal:
+            print(refusal)
+"""
 
 
-def test_float64_is_on_for_jax_imported_later_and_not_for_other_programs():
-    first = "import os, pgdyn, jax.numpy; print(jax.numpy.zeros(1).dtype)"
-    assert python(f"{first}; pgdyn.Problem; print('JAX_ENABLE_X64' in os.environ)").splitlines() == ["float64", "False"]
-    assert python("import jax, pgdyn; print(jax.numpy.zeros(1).dtype)") == "float64"
+def test_float64_is_on_from_import_and_needed_ever_after(first_run):
+    printed = python(RUN + SWITCHED_OFF).splitlines()
+    runs = ["True float64 float64", first_run, *(f"{name} float64" for name in RUNS), *["flowed"] * 2]
+    assert printed[:-4] == runs
+    # A float64 problem, which would run in float32 without a word; a batch of it is made anew, in float32.
+    assert "switched off after pgdyn was imported" in printed[-4]
+    for said, name in zip(printed[-3:], ("flow_many", "flow", "flow_many"), strict=True):
+        assert said.startswith(f"{name} needs float64 and ") and said.endswith("or use pgdyn.ascend")
 
 
 def test_opting_out_of_float64_is_honoured_and_flow_says_what_it_needs(first_run):
@@ -223,28 +245,6 @@ def test_opting_out_of_float64_is_honoured_and_flow_says_what_it_needs(first_run
     printed = python(RUN, PGDYN_X64="0", PYTHONWARNINGS="error").splitlines()
     assert printed[:2] == ["False float32 float32", first_run]
     assert printed[2:] == [*(f"{name} float32" for name in RUNS), NEEDS.format("flow"), NEEDS.format("flow_many")]
-
-
-def test_float64_switched_off_after_import_is_refused():
-    """Problems made before and after: neither gives a float32 answer in silence."""
-    code = """
-import jax, pgdyn
-before = pgdyn.Problem.tabular([0.3, 0.7], [1.0, 0.0])
-jax.config.update("jax_enable_x64", False)
-after = pgdyn.Problem.tabular([0.3, 0.7], [1.0, 0.0])
-for problem in (before, after):
-    for flow in (pgdyn.flow, pgdyn.flow_many):
-        try:
-            flow(problem, 1.0)
-        except ValueError as refusal:
-            print(refusal)
-"""
-    printed = python(code).splitlines()
-    assert len(printed) == 4
-    # A float64 problem, which would run in float32 without a word; a batch of it is made anew, in float32.
-    assert "switched off after pgdyn was imported" in printed[0]
-    for said, name in zip(printed[1:], ("flow_many", "flow", "flow_many"), strict=True):
-        assert said.startswith(f"{name} needs float64 and ") and said.endswith("or use pgdyn.ascend")
 
 
 def test_type_hints_of_shapes_are_checked_here():

@@ -4,8 +4,6 @@ import dataclasses
 import html.parser
 import json
 import pathlib
-import subprocess
-import sys
 
 import matplotlib.figure
 import pytest
@@ -232,9 +230,8 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
 
 def test_processes_share_the_work(tmp_path):
     """Two reproductions of the registry, each in a process: the report is in its own order, whichever ends first."""
-    command = [sys.executable, "-m", "paper_repro", "--quick", "--jobs", "2", "--only", "user_logs", "factor_scales"]
-    ran = subprocess.run([*command, "--out", tmp_path / "out"], capture_output=True, text=True, timeout=300)
-    assert ran.returncode == 0, ran.stderr
+    chosen = ["--quick", "--jobs", "2", "--only", "user_logs", "factor_scales"]
+    assert cli.main([*chosen, "--out", str(tmp_path / "out")]) == 0
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert report["state"] == "complete"
     assert [run["name"] for run in report["reproductions"]] == ["factor_scales", "user_logs"]
