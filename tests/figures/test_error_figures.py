@@ -1,5 +1,6 @@
 """The figures of reward errors, from made-up data: axes, scales, labels, and that what is drawn is the data."""
 
+import functools
 import itertools
 
 import matplotlib
@@ -164,10 +165,16 @@ DRAWN = {
 }
 
 
+@functools.cache
+def figure_of(name):
+    """Drawn once, for all tests that look at it."""
+    draw, data = DRAWN[name]
+    return draw(data())
+
+
 @pytest.fixture(params=DRAWN, scope="module")
 def drawn(request):
-    draw, data = DRAWN[request.param]
-    return request.param, draw(data())
+    return request.param, figure_of(request.param)
 
 
 def test_axes_are_labelled_and_times_logarithmic(drawn):
@@ -233,7 +240,7 @@ def mesh(figure):
 def test_cells_have_the_colours_of_their_speed_ups():
     """Blue is faster, red slower, dark beyond; nothing where neither arrives."""
     data = similarity_map()
-    found = mesh(error_maps.draw(data))
+    found = mesh(figure_of("similarity map"))
     colors = found.to_rgba(found.get_array()).reshape(50, 40, 4)
     speedup = data["speedup"].values.T
     red, blue = colors[..., 0], colors[..., 2]
@@ -250,7 +257,7 @@ def test_cells_have_the_colours_of_their_speed_ups():
 
 
 def test_the_border_is_where_the_speed_up_is_one():
-    figure = error_maps.draw(probability_map())
+    figure = figure_of("probability map")
     contours = [child for child in figure.axes[0].get_children() if isinstance(child, ContourSet)]
     (one,) = (child for child in contours if list(child.levels) == [0.0])
     points = np.concatenate([path.vertices for path in one.get_paths()])
@@ -260,7 +267,7 @@ def test_the_border_is_where_the_speed_up_is_one():
 
 
 def test_words_of_a_similarity_map():
-    figure = error_maps.draw(similarity_map())
+    figure = figure_of("similarity map")
     legend = [text.get_text() for text in figure.legends[0].get_texts()]
     assert legend == ["only the proxy arrives", "only the ground truth arrives", "neither arrives"]
     assert "10^{30}" in figure.get_supxlabel() and "10^{-3}" in figure.get_supxlabel()
@@ -268,13 +275,13 @@ def test_words_of_a_similarity_map():
 
 
 def test_a_map_where_all_arrive_has_no_legend():
-    assert not error_maps.draw(probability_map()).legends
+    assert not figure_of("probability map").legends
 
 
 def test_confusion_bars_are_the_shares():
     """Oracle: counts in a loop."""
     data = confusion()
-    axes = error_confusion.draw(data).axes[0]
+    axes = figure_of("confusion").axes[0]
     widths = np.array([bar.get_width() for bar in axes.patches]).reshape(-1, 3)
     np.testing.assert_allclose(widths.sum(axis=1), 1)
     rows = [label.get_text().split("\n")[0] for label in axes.get_yticklabels()]
@@ -290,7 +297,7 @@ def test_confusion_bars_are_the_shares():
 
 
 def test_rows_of_types_say_what_was_found():
-    figure = error_types.draw(types())
+    figure = figure_of("types")
     words = "\n".join(text.get_text() for axes in figure.axes for text in axes.texts)
     for said in (
         "Harmful I: reward hacking", "Harmful II: stalling", "Benign I: never attracts",
@@ -325,5 +332,5 @@ def test_rewards_alike_share_a_row():
     assert len(designed_proxy.alike(data.isel(task=1))) == 5
     shifted = data.assign(proxy_reward=data["proxy_reward"] + 0.3)
     assert designed_proxy.alike(shifted.isel(task=0)) == rows
-    texts = [text.get_text() for axes in designed_proxy.draw(data).axes for text in axes.texts]
+    texts = [text.get_text() for axes in figure_of("designs").axes for text in axes.texts]
     assert "$V(10) = 0.7261$" in texts and "$T = 11.00$" in texts
