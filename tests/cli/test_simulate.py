@@ -318,8 +318,8 @@ def test_refusals(capsys, file, case):
 
 
 def test_numbers_are_read_as_they_are_written(capsys, file, problem):
-    for arguments in (("--target", "-0.066"), ("--target=-0.066",), ("--saves=9", "--target", "-6.6e-2")):
-        code, shown, _ = run(capsys, "simulate", file, "--t1", "1e1", *arguments)
+    for arguments in (("--target", "-0.066"), ("--target=-0.066",), ("--target", "-6.6e-2")):
+        code, shown, _ = run(capsys, "simulate", file, "--t1", "1e1", "--saves=9", *arguments)
         assert code == 0 and "true value reaches -0.066 at time 0" in shown
     code, shown, _ = run(capsys, "simulate", file, "--dynamics", "ascend", "--steps", "1e1")
     assert code == 0 and re.search(r"^ updates +0 +10 $", shown, re.M)
@@ -369,6 +369,6 @@ def test_a_start_that_features_cannot_express_is_remarked_on(capsys, tmp_path):
     path.write_text(
         "true_reward = [1, 0, 0, 0]\nfeatures = [[1, 0], [0, 1], [1, 1], [0, 0]]\ninitial_policy = [0.4, 0.3, 0.2, 0.1]"
     )
-    code, _, err = run(capsys, "simulate", path, "--t1", 1)
+    code, _, err = run(capsys, "simulate", path, "--dynamics", "ascend", "--steps", 1)
     assert code == 0
     assert "note: the features cannot express initial_policy: the run begins at" in err
