@@ -112,8 +112,8 @@ def _row(
     w = level * log_uniform(1 / np.sqrt(5), np.sqrt(5), (count, n))
     u = level[:, 0] * log_uniform(*rarity, (count,))
     pulls = jnp.asarray(u), jnp.asarray(w)
-    batch = Batch.from_arrays(jax.vmap(corner_problem)(jnp.asarray(gaps), *pulls))
-    escape = np.asarray(jax.vmap(escape_time)(*pulls))
+    batch = Batch.from_arrays(jax.jit(jax.vmap(corner_problem))(jnp.asarray(gaps), *pulls))
+    escape = np.asarray(jax.jit(jax.vmap(escape_time))(*pulls))
     time = curve(n, stage)[0]
     # Every problem runs to every stage, and once more until it escapes. Only the last run can reach its target.
     axes = {"problem": count, "stage": len(stage) + 1}

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray
@@ -21,6 +22,7 @@ from experiments.made_by import recorded
 from pgdyn import Batch, flow_many, validate
 from pgdyn.theory.mediocre_lower_bounds import simple_lower_bound, stall_lower_bound
 from pgdyn.theory.no_mediocre_output import escape_integral
+from pgdyn.theory.theorem import for_each
 from pgdyn.validate import Numbers
 
 PROBABILITIES = tuple(np.logspace(-1, -5.5, 37))
@@ -113,11 +115,11 @@ def _row(
     proxies = np.repeat(np.stack([reward, proxy]), len(policies), axis=0)[:, None]
     problems = Batch.tabular(np.tile(policies, (2, 1))[:, None], reward, proxies)
     solution = flow_many(problems, LATEST, target=target, stop_at_target=True, rtol=rtol, atol=atol)
-    goal = jnp.asarray(target)
-    simple, stall = problems[: len(policies)].map(lambda p: (simple_lower_bound(p, goal), stall_lower_bound(p, goal)))
+    on_truth, goals = problems[: len(policies)], np.full(len(policies), target)
+    simple, stall = (for_each(on_truth, bound, goals) for bound in (simple_lower_bound, stall_lower_bound))
     # V_G >= target once pi(y*) is above the mass at which even the worst rest leaves V_G there.
     reached = (target - BAD) / (BEST - BAD)
-    integral = escape_integral(jnp.asarray(probabilities), jnp.asarray(reached))
+    integral = jax.jit(escape_integral)(jnp.asarray(probabilities), jnp.asarray(reached))
     upper = np.asarray(integral) * (count + 1) / (count + 2) / (BEST - BAD)
 
     def along(values: np.ndarray, words: str) -> tuple[str, np.ndarray, dict[str, str]]:

@@ -24,6 +24,7 @@ from experiments import grids
 from experiments.made_by import recorded
 from pgdyn import Batch, Problem, flow_many, validate
 from pgdyn.theory import reward_variance, starts, teachers
+from pgdyn.theory.theorem import for_each
 from pgdyn.validate import Numbers
 
 SLOWNESS = tuple(np.logspace(0, 3, 13))
@@ -116,7 +117,7 @@ def _slowness(
     problem = Problem.tabular(start, true)
     problems = Batch.sharing(problem, proxy_reward=np.concatenate([accurate, spotlight[None]]))
     runs = _rise_times(problems, gamma, tolerances)
-    upper = teachers.spotlight_bound(problems[len(slowness)], jnp.asarray(gamma))
+    upper = _of_each(problems[len(slowness) :], teachers.spotlight_bound, gamma)[0]
     accurate_runs = runs.isel(run=slice(-1)).rename(run="slowness", hitting_time="accurate_time")
     return accurate_runs.assign(
         accurate_bound=("slowness", 2 * -np.expm1(-gamma / 2) * slowness),
@@ -151,4 +152,4 @@ def _rise_times(problems: Batch, gamma: float, tolerances: dict[str, float]) -> 
 
 def _of_each(problems: Batch, function: Callable[..., Any], *numbers: float) -> np.ndarray:
     """Gives [N], `function(problem, *numbers)` of every problem."""
-    return np.asarray(problems.map(lambda problem: function(problem, *map(jnp.asarray, numbers))))
+    return for_each(problems, function, *(np.full(len(problems), number) for number in numbers))
