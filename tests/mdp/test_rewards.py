@@ -139,7 +139,8 @@ def test_the_engine_does_not_scale_a_likelihood():
     """Rewards of 1e9, which the likelihood never pays, change nothing."""
     problem = thoughts(2)
     objective = AnswerLikelihood.of(problem, (0, 0), kl=0.1)
-    plain, huge = (problem.with_proxy(np.full((2, *problem.true_reward.shape), size)) for size in (0.0, 1e9))
+    rewards = np.random.default_rng(0).normal(size=(2, *problem.true_reward.shape))
+    plain, huge = (problem.with_proxy(size * rewards) for size in (0.0, 1e9))
     plain, huge = (pgdyn.flow_many(batch, 3.0, objective=objective) for batch in (plain, huge))
     np.testing.assert_allclose(huge.log_policy, plain.log_policy, rtol=1e-12)
     assert not np.array_equal(plain.log_policy[0], problem.initial_params)
