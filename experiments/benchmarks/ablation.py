@@ -50,7 +50,7 @@ def variants() -> dict[str, Tuning]:
     """The engine with all devices, without each of them, and without any, by name.
 
     Example:
-        >>> variants()["sort"].sort, variants()["sort"].streams
+        >>> variants()["ahead"].ahead, variants()["ahead"].streams
         (False, True)
     """
     single = {name: tuning.ALL._replace(**{name: False}) for name in Tuning._fields}
@@ -108,8 +108,8 @@ def still_help(rows: Sequence[Row]) -> dict[str, bool]:
     """Whether each device helps in at least one row: the canary.
 
     Example:
-        >>> still_help([{"without": "sort", "helps": "no"}, {"without": "sort", "helps": "yes"}])
-        {'sort': True}
+        >>> still_help([{"without": "ahead", "helps": "no"}, {"without": "ahead", "helps": "yes"}])
+        {'ahead': True}
     """
     found: dict[str, bool] = {}
     for row in rows:

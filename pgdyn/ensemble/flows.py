@@ -59,7 +59,7 @@ def solve(
     given = devices is not None or default is not None
     devices = list(devices) if devices is not None else [_device(default)]
     platform = devices[0].platform
-    lanes = Lanes(batch, flow, switches.sort)
+    lanes = Lanes(batch, flow)
     one_kernel = platform == "cpu" and switches.one_kernel and is_small(batch, flow)
     size = choose_size(batch, one_kernel, platform)
     options = flow.chosen_objective.with_weights(None, None)
@@ -95,7 +95,7 @@ def solve(
 
 
 def share_out(lanes: int, chunk: int, workers: int) -> Iterator[np.ndarray]:
-    """Chunks of lanes, each lane in one: every so many of the order, hardest first, so that each is a fair sample.
+    """Chunks of lanes, each lane in one: every so many, so that each is a fair sample.
 
     One chunk a worker where that is enough. Else an equal number for each worker, of which the last ones are cut in
     halves and quarters, so that no worker is left with work when the others have none.

@@ -67,22 +67,20 @@ class Lane(NamedTuple):
 
 
 class Lanes:
-    """The lanes of a batch, hardest first.
+    """The lanes of a batch.
 
     Attributes:
-        order: [N], the problem of each lane.
         shared: features [P, K, D] that all lanes use, or None.
         transitions: of all lanes, or None.
         packing: of a lane's data.
     """
 
-    def __init__(self, batch: Batch, flow: Flow, sort: bool = True):
-        """Orders a batch by predicted difficulty.
+    def __init__(self, batch: Batch, flow: Flow):
+        """Finds the units of every lane.
 
         Args:
             batch: the problems, NumPy arrays.
             flow: what is run; its numbers may be [N].
-            sort: whether to order the lanes at all.
         """
         objective = flow.chosen_objective
         self._trained = objective.reward
@@ -103,22 +101,20 @@ class Lanes:
             self.shared = features[0]
             if self._wide:
                 self.shared, self._rotation = _factors(self.shared)
-        scales, difficulty = self._look()
+        scales = self._sizes()
         exponent = np.frexp(scales)[1]
         unusual = (np.abs(exponent) > _ORDINARY) & (scales > 0)
         scaled = not objective.signal_moves and unusual.any()
         self._scale = np.ldexp(1.0, np.where(unusual, np.minimum(exponent, 1000), 0)) if scaled else None
         self._unscaled_temperature = bool((self._arrays["temperature"] == 1).all())
-        self.order = np.argsort(difficulty)[::-1] if sort else np.arange(size)
-        self.packing = Packing.of_rows(self._of(self.order[:1]))
+        self.packing = Packing.of_rows(self._of(np.arange(1)))
 
     def fill(self, rows: np.ndarray, lanes: np.ndarray) -> None:
         """Writes the data of some lanes into rows, packed as `packing` says."""
-        self.packing.fill(rows, self._of(self.order[lanes]))
+        self.packing.fill(rows, self._of(lanes))
 
-    def collect(self, lanes: np.ndarray, found: dict[str, np.ndarray], into: dict[str, np.ndarray]) -> None:
+    def collect(self, rows: np.ndarray, found: dict[str, np.ndarray], into: dict[str, np.ndarray]) -> None:
         """Writes what was found of some lanes, in the units of their problems, into arrays [N, ...]."""
-        rows = self.order[lanes]
         params = self._params(rows, found["params"])
         found = dict(found, hitting_time=found["hitting_time"] * self._rate(rows), params=params)
         if self._scale is not None:
@@ -180,29 +176,16 @@ class Lanes:
         before = np.einsum("...dv,...d->...v", rotation, start) / temperature[:, None]
         return start + np.einsum("...dv,...v->...d", rotation, states - before) * temperature[:, None]
 
-    def _look(self) -> tuple[np.ndarray, np.ndarray]:
-        """The size of each problem's training reward, and its predicted difficulty: what steps go by, to sort by.
-
-        The difficulty is how many nats likelier the likeliest output is than the best one, at the slowest prompt.
-        """
-        arrays = self._arrays
-        width = 1 if self._tabular else arrays["features"].shape[-1]
-        step = max(1, _AT_ONCE // (self._prompts * self._outputs * width))
-        scales, difficulties = [], []
-        for first in range(0, len(arrays["true_reward"]), step):
-            part = slice(first, first + step)
-            params, reward = arrays["initial_params"][part], arrays[f"{self._trained}_reward"][part]
-            z = params
-            if not self._tabular:
-                features = arrays["features"][0] if self.shared is not None else arrays["features"][part]
-                z = np.einsum("pkd,nd->npk" if features.ndim == 3 else "npkd,nd->npk", features, params)
+    def _sizes(self) -> np.ndarray:
+        """The size of each problem's training reward, [N]: the largest difference from its first output's, halved."""
+        rewards = self._arrays[f"{self._trained}_reward"]
+        step = max(1, _AT_ONCE // (self._prompts * self._outputs))
+        sizes = []
+        for first in range(0, len(rewards), step):
             # Outputs first: NumPy reduces over a short last axis ten times as slowly.
-            z, reward = (np.ascontiguousarray(array.transpose(2, 0, 1)) for array in (z, reward))
-            best = np.where(reward == reward.max(axis=0), z, -np.inf).max(axis=0)
-            ahead = (z.max(axis=0) - best).max(axis=-1)
-            difficulties.append(ahead / arrays["temperature"][part])
-            scales.append(np.abs(reward / 2 - reward[:1] / 2).max(axis=(0, 2)))
-        return np.concatenate(scales), np.concatenate(difficulties)
+            reward = np.ascontiguousarray(rewards[first : first + step].transpose(2, 0, 1))
+            sizes.append(np.abs(reward / 2 - reward[:1] / 2).max(axis=(0, 2)))
+        return np.concatenate(sizes)
 
 
 def _column(value: Any, size: int) -> np.ndarray | None:

@@ -1,8 +1,8 @@
 r"""A chunk of lanes taken from start to end, a few of them at a time: what `program` compiles.
 
-A chunk holds many more lanes than are stepped at once. W slots are filled from its top, hardest lanes first; whenever a
-few of the lanes in them have ended, the next ones of the chunk take over their slots, so that hardly any slot idles
-until the chunk runs out.
+A chunk holds many more lanes than are stepped at once. W slots are filled from its top; whenever a few of the lanes in
+them have ended, the next ones of the chunk take over their slots, so that hardly any slot idles until the chunk runs
+out.
 
     begin      every lane of the chunk at t = 0, W at a time
     run        steps, and changes of slots

@@ -21,7 +21,6 @@ class Tuning(NamedTuple):
         wide_vectors: vectors of 512 bits where the CPU has them (`xla.compiler_options`).
         keep_barriers: XLA's pass that drops optimization barriers is left out (`xla.compiler_options`).
         streams: XLA runs chunks side by side, begun by one thread (`xla.stream`), instead of a thread each.
-        sort: lanes of a chunk begin hardest first.
         unroll: long reductions are written out (`pgdyn.reduction`).
         ahead: a core has its next chunk before it is done.
     """
@@ -30,7 +29,6 @@ class Tuning(NamedTuple):
     wide_vectors: bool = True
     keep_barriers: bool = True
     streams: bool = True
-    sort: bool = True
     unroll: bool = True
     ahead: bool = True
 
@@ -39,7 +37,7 @@ class Tuning(NamedTuple):
         """The same where it decides what is compiled, and on elsewhere: programs are kept by it.
 
         Example:
-            >>> Tuning(sort=False, unroll=False).of_programs == Tuning(unroll=False)
+            >>> Tuning(ahead=False, unroll=False).of_programs == Tuning(unroll=False)
             True
         """
         return Tuning(wide_vectors=self.wide_vectors, keep_barriers=self.keep_barriers, unroll=self.unroll)
@@ -59,8 +57,8 @@ def using(tuning: Tuning) -> Iterator[None]:
     """Uses other devices within the block, in all threads.
 
     Example:
-        >>> with using(ALL._replace(sort=False)):
-        ...     current().sort
+        >>> with using(ALL._replace(ahead=False)):
+        ...     current().ahead
         False
     """
     before, _current[0] = _current[0], tuning

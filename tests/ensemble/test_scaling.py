@@ -10,8 +10,6 @@ import pytest
 from batches import ONE, assert_same_bits
 
 import pgdyn
-from pgdyn.dynamics.flow import Flow
-from pgdyn.ensemble.lanes import Lanes
 
 SHAPE = (40, 2, 4)
 RANDOM = np.random.default_rng
@@ -101,11 +99,3 @@ def test_features_wider_than_the_outputs(shared):
     np.testing.assert_allclose(many.params @ rotation, few.params, rtol=0, atol=1e-6)
     across = np.eye(11) - rotation @ rotation.T  # what no logit depends on, the flow leaves alone
     np.testing.assert_allclose(many.params @ across, start @ across, rtol=0, atol=1e-12)
-
-
-def test_the_hardest_lanes_come_first():
-    """By how much likelier the likeliest output is than the best one, at the slowest prompt."""
-    policy = np.array([[[0.1, 0.9], [0.7, 0.3]], [[0.2, 0.8], [0.02, 0.98]], [[0.9, 0.1], [0.5, 0.5]]])
-    batch = pgdyn.Batch.tabular(policy, [[0.0, 1.0], [0.0, 1.0]])
-    np.testing.assert_array_equal(Lanes(batch, Flow(1.0)).order, [2, 0, 1])
-    np.testing.assert_array_equal(Lanes(batch, Flow(1.0), sort=False).order, [0, 1, 2])

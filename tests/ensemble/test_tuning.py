@@ -79,7 +79,7 @@ def test_every_switch_gives_the_same(expected, switch):
 
 
 def test_switches_that_decide_nothing_about_programs_compile_none(expected):
-    with Compilations() as made, tuning.using(tuning.ALL._replace(streams=False, sort=False, ahead=False)):
+    with Compilations() as made, tuning.using(tuning.ALL._replace(streams=False, ahead=False)):
         assert_close(run(BATCHES["small"], **TIGHT), expected["small"])
     assert made.count == 0
 
