@@ -60,6 +60,7 @@ FORMS = {
 # The reference backend takes seconds to compile; forms that are not here meet SciPy below, as all do.
 COMPARED = (
     "tabular",
+    "shared features",
     "own wide features",
     "own weights",
     "forward KL, std",

@@ -72,9 +72,9 @@ def test_pooled_runs_lie_on_the_law_of_their_own_baseline():
         return reinforce_escape.distance(np.where(np.isfinite(pooled), 1.0, np.inf), pooled)[0]
 
     # 8,192 runs: .02 is their noise, the rest terms of higher order in p_0 and eta. Draws of three seeds lie at .022 to
-    # .030, and at .047 to .055 from the laws of other baselines.
+    # .030, and at .047 to .055 from the laws of other baselines; this one's at .053 and more.
     assert farthest(parameters["baseline"]) < 0.04
-    assert min(farthest(parameters["baseline"] + shift) for shift in (-0.5, 0.5)) > 0.04
+    assert min(farthest(parameters["baseline"] + shift) for shift in (-0.5, 0.5)) > 0.05
 
 
 def test_a_baseline_is_what_is_taken_off_every_reward():
