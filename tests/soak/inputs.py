@@ -6,7 +6,7 @@ import contextlib
 import pathlib
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -106,21 +106,34 @@ def problems(effort: Effort, tally: Tally) -> None:
             if made is not None:
                 accepted.add(made, str(data))
 
-        def structured(table: Any) -> None:
-            load("json", "problem files, spoiled structure", files.as_json(table))
-            if (text := files.as_toml(table)) is not None:
-                load("toml", "problem files, spoiled structure", text)
+        spoil(effort, "problem", files.PROBLEMS, (15_000, 30_000), load)
 
-        mutation.each(
-            mutation.spoiled(files.PROBLEMS), effort.count(15_000), effort.seed, lambda t: effort.spent or structured(t)
-        )
-        rng = effort.random("problem bytes")
-        for _ in range(effort.count(30_000)):
-            if effort.spent:
-                break
-            table, suffix = rng.choice(files.PROBLEMS), rng.choice(("json", "toml"))
-            data = files.as_json(table) if suffix == "json" else files.as_toml(table)
-            load(suffix, "problem files, spoiled bytes", mutation.spoil_bytes(data or b"", rng))
+
+def spoil(
+    effort: Effort,
+    name: str,
+    tables: Sequence[Any],
+    counts: tuple[int, int],
+    load: Callable[[str, str, bytes], None],
+) -> None:
+    """Tables whose structure is spoiled, and others whose bytes are, given to `load` with suffix and kind."""
+    kind = {"problem": "problem files", "spec": "specs"}[name]
+
+    def structured(table: Any) -> None:
+        load("json", f"{kind}, spoiled structure", files.as_json(table))
+        if (text := files.as_toml(table)) is not None:
+            load("toml", f"{kind}, spoiled structure", text)
+
+    mutation.each(
+        mutation.spoiled(tables), effort.count(counts[0]), effort.seed, lambda t: effort.spent or structured(t)
+    )
+    rng = effort.random(f"{name} bytes")
+    for _ in range(effort.count(counts[1])):
+        if effort.spent:
+            break
+        table, suffix = rng.choice(tables), rng.choice(("json", "toml"))
+        data = files.as_json(table) if suffix == "json" else files.as_toml(table)
+        load(suffix, f"{kind}, spoiled bytes", mutation.spoil_bytes(data or b"", rng))
 
 
 def specs(effort: Effort, tally: Tally) -> None:
@@ -132,21 +145,7 @@ def specs(effort: Effort, tally: Tally) -> None:
             path = place / f"s.{suffix}"
             read(tally, kind, path, data, lambda: spec_is_whole(path))
 
-        def structured(table: Any) -> None:
-            load("json", "specs, spoiled structure", files.as_json(table))
-            if (text := files.as_toml(table)) is not None:
-                load("toml", "specs, spoiled structure", text)
-
-        mutation.each(
-            mutation.spoiled(files.SPECS), effort.count(10_000), effort.seed, lambda t: effort.spent or structured(t)
-        )
-        rng = effort.random("spec bytes")
-        for _ in range(effort.count(15_000)):
-            if effort.spent:
-                break
-            table, suffix = rng.choice(files.SPECS), rng.choice(("json", "toml"))
-            data = files.as_json(table) if suffix == "json" else files.as_toml(table)
-            load(suffix, "specs, spoiled bytes", mutation.spoil_bytes(data or b"", rng))
+        spoil(effort, "spec", files.SPECS, (10_000, 15_000), load)
 
 
 def scores(effort: Effort, tally: Tally) -> None:
